@@ -1,0 +1,101 @@
+"""Device profiles: facts about hardware, as data. Every figure carries its status and source; unknown is allowed.
+
+A profile is a TOML file (see docs/devices.md); `load_profile` reads one by name, alias or path, `detect` writes one of
+the machine it runs on.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Status = Literal["measured", "vendor", "press", "derived", "unknown"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Figure(_Strict):
+    """A number with its origin. `value` is None exactly when `status` is "unknown"."""
+
+    value: Annotated[float, Field(gt=0)] | None = None
+    status: Status
+    source: str = ""
+
+
+class Features(_Strict):
+    """ISA features by their standard names: avx2, avx512_vnni, dotprod, i8mm, ..."""
+
+    value: tuple[str, ...]
+    status: Status
+    source: str = ""
+
+
+class Cluster(_Strict):
+    microarchitecture: str
+    count: Annotated[int, Field(ge=1, le=1024)]
+    mhz: Annotated[float, Field(ge=10, le=10_000)] | None = None
+
+
+class Cpu(_Strict):
+    arch: Literal["x86_64", "aarch64", "armv7", "wasm32"]
+    isa: Features
+    clusters: tuple[Cluster, ...]
+    ggml_variant: str = ""
+    qemu_cpu: str = ""
+    int8_ops_per_s: Figure = Figure(status="unknown")
+    fp32_flops_per_s: Figure = Figure(status="unknown")
+
+
+class Ram(_Strict):
+    """`app_bytes` is what one foreground app may use; the budget a bundle is proven against."""
+
+    total_bytes: Figure
+    app_bytes: Figure
+    app_entitled_bytes: Figure = Figure(status="unknown")
+    app_background_bytes: Figure = Figure(status="unknown")
+
+
+class MemoryBandwidth(_Strict):
+    peak_bytes_per_s: Figure = Figure(status="unknown")
+    sustained_bytes_per_s: Figure = Figure(status="unknown")
+
+
+class Storage(_Strict):
+    app_bytes: Figure = Figure(status="unknown")
+
+
+class Gpu(_Strict):
+    name: str
+    apis: tuple[str, ...] = ()
+    shared_memory: bool = True
+
+
+class DeviceProfile(_Strict):
+    schema_version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+    title: str
+    aliases: tuple[str, ...] = ()
+    os: Literal["linux", "android", "ios", "macos", "windows", "browser"]
+    form_factor: str
+    soc: str = ""
+    cpu: Cpu
+    ram: Ram
+    memory_bandwidth: MemoryBandwidth = MemoryBandwidth()
+    storage: Storage = Storage()
+    gpu: Gpu | None = None
+    execution_providers: tuple[str, ...] = ("cpu",)
+
+    @property
+    def cores(self) -> int:
+        return sum(cluster.count for cluster in self.cpu.clusters)
+
+    @property
+    def ram_budget_bytes(self) -> int | None:
+        """What an app may use, or None where nobody knows."""
+        return None if self.ram.app_bytes.value is None else int(self.ram.app_bytes.value)
+
+    def has(self, feature: str) -> bool:
+        return feature in self.cpu.isa.value

@@ -1,0 +1,142 @@
+"""One exception tree. Each leaf has its own exit code; a message is one line that a person can act on.
+
+EdgekitError
+├── UsageError              2   unknown command, flag or value
+├── NotFound                    something named does not exist
+│   ├── UnknownDevice      10
+│   ├── ModelNotFound      11   no such folder, file or hub model
+│   └── HubUnreachable     12
+├── BadInput                    something exists and is not usable
+│   ├── BadProfile         20
+│   ├── BadModel           21   no config, truncated weights, NaN
+│   ├── UnsupportedModel   22   architecture or task nobody here packs
+│   ├── UnsafeModel        23   pickle or remote code without permission by name
+│   ├── GatedModel         24
+│   ├── BadTokenizer       25
+│   ├── BadEvalData        26
+│   └── BadBundle          27   hash, path, schema
+├── DoesNotFit             30   no candidate can be in the device's budget
+├── LimitMissed            31   every candidate was made and measured; none passed
+├── ValidationFailed       32   the measuring subprocess broke
+├── OutputError                 the output cannot be written
+│   ├── OutputExists       40
+│   ├── OutputBusy         41   another pack writes there
+│   ├── OutputUnwritable   42
+│   └── NoSpace            43
+├── MissingEngine          50   an optional dependency is not installed
+└── Interrupted           130
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgekitError(Exception):
+    """What went wrong, with the measured value and the limit where there is one, and what to do about it.
+
+    `str(error)` is one line: the message, then the remedy after a dash.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        self.message = " ".join(message.split())
+        self.remedy = " ".join(remedy.split())
+        super().__init__(f"{self.message} - {self.remedy}" if self.remedy else self.message)
+
+
+class UsageError(EdgekitError):
+    exit_code = 2
+
+
+class NotFound(EdgekitError):
+    pass
+
+
+class UnknownDevice(NotFound):
+    exit_code = 10
+
+
+class ModelNotFound(NotFound):
+    exit_code = 11
+
+
+class HubUnreachable(NotFound):
+    exit_code = 12
+
+
+class BadInput(EdgekitError):
+    pass
+
+
+class BadProfile(BadInput):
+    exit_code = 20
+
+
+class BadModel(BadInput):
+    exit_code = 21
+
+
+class UnsupportedModel(BadInput):
+    exit_code = 22
+
+
+class UnsafeModel(BadInput):
+    exit_code = 23
+
+
+class GatedModel(BadInput):
+    exit_code = 24
+
+
+class BadTokenizer(BadInput):
+    exit_code = 25
+
+
+class BadEvalData(BadInput):
+    exit_code = 26
+
+
+class BadBundle(BadInput):
+    exit_code = 27
+
+
+class DoesNotFit(EdgekitError):
+    exit_code = 30
+
+
+class LimitMissed(EdgekitError):
+    exit_code = 31
+
+
+class ValidationFailed(EdgekitError):
+    exit_code = 32
+
+
+class OutputError(EdgekitError):
+    pass
+
+
+class OutputExists(OutputError):
+    exit_code = 40
+
+
+class OutputBusy(OutputError):
+    exit_code = 41
+
+
+class OutputUnwritable(OutputError):
+    exit_code = 42
+
+
+class NoSpace(OutputError):
+    exit_code = 43
+
+
+class MissingEngine(EdgekitError):
+    exit_code = 50
+
+
+class Interrupted(EdgekitError):
+    exit_code = 130

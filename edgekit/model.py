@@ -1,0 +1,103 @@
+"""Source models: what the user brought, read from configuration and headers. No weights are loaded here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+Format = Literal["hf", "onnx", "gguf", "torch"]
+Task = Literal[
+    "embedding", "text-classification", "token-classification", "causal-lm", "image-classification", "tensors"
+]
+Kind = Literal["base", "chat", "embedding", "classifier", "module"]
+Pooling = Literal["mean", "cls", "max", "last"]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One stored tensor: `dtype` by its safetensors name (F32, BF16, ...), `shape` outermost axis first."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        count = 1
+        for axis in self.shape:
+            count *= axis
+        return count
+
+
+@dataclass(frozen=True)
+class TextSetup:
+    """How text becomes ids: the files that do it and the longest input in tokens."""
+
+    max_tokens: int
+    tokenizer_json: Path | None
+    chat_template: str | None = None
+
+
+@dataclass(frozen=True)
+class ImageSetup:
+    """How a picture becomes `pixel_values` [batch, 3, height, width], float32: resize, then (x * rescale - mean) / std.
+
+    `crop` is the edge of a centre crop after a resize of the shorter side to `shortest_edge`; without one the picture
+    is resized to height x width directly. `resample` is Pillow's number (2 bilinear, 3 bicubic).
+    """
+
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    rescale: float = 1 / 255
+    resample: int = 2
+    shortest_edge: int | None = None
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """What the user brought.
+
+    `config` is config.json normalised to the transformers 4 spelling (see `normalise_config`); empty for formats
+    without one. `tensors` are the stored tensors, from headers. `files` are all that defines the model, relative to
+    `folder`; `sha256` is the digest over their names and contents, computed once by `source_sha256`.
+    """
+
+    name: str
+    source: str
+    format: Format
+    task: Task
+    kind: Kind
+    architecture: str
+    folder: Path | None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    tensors: tuple[TensorInfo, ...] = ()
+    files: tuple[Path, ...] = ()
+    file: Path | None = None
+    revision: str | None = None
+    licence: str | None = None
+    quantized: str | None = None
+    labels: tuple[str, ...] = ()
+    text: TextSetup | None = None
+    image: ImageSetup | None = None
+    pooling: Pooling | None = None
+    normalize: bool = False
+    evidence: tuple[str, ...] = ()
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+    module: torch.nn.Module | None = None
+    example_inputs: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> int:
+        return sum(tensor.elements for tensor in self.tensors)
+
+    @property
+    def model_type(self) -> str:
+        return str(self.config.get("model_type", ""))

@@ -1,0 +1,126 @@
+"""Strategies: methods of making a source model deployable. Adding one is a module and a row in STRATEGIES.
+
+A strategy is a module that satisfies `Strategy`. `propose` is pure and reads headers only; `make` writes files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+if TYPE_CHECKING:
+    from edgekit.device import DeviceProfile
+    from edgekit.model import SourceModel
+    from edgekit.progress import Progress
+
+Engine = Literal["onnxruntime", "llama.cpp"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An interval, never a measurement. `basis` says in a few words what it was computed from."""
+
+    low: float
+    high: float
+    basis: str
+
+    @property
+    def mid(self) -> float:
+        return (self.low + self.high) / 2
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A strategy with its options and what they are expected to cost on the device.
+
+    `faithfulness` orders candidates of one model: expected bits kept per weight, 32 for fp32.
+    An estimate without grounds is None, which prints as "unknown".
+    """
+
+    strategy: str
+    engine: Engine
+    options: Mapping[str, str]
+    faithfulness: float
+    disk_bytes: Estimate
+    ram_bytes: Estimate
+    kv_bytes: int = 0
+    latency_ms: Estimate | None = None
+    tokens_per_s: Estimate | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What people call it: "onnx-int8", "gguf Q4_K_M"."""
+        return " ".join([self.strategy, *self.options.values()])
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A candidate that is not tried, and the one reason: what was found, the limit it broke, what would change it."""
+
+    label: str
+    reason: str
+    measured: float | None = None
+    limit: float | None = None
+    unit: str = ""
+    remedy: str = ""
+    estimated: bool = True
+
+
+@dataclass(frozen=True)
+class TensorSignature:
+    """One graph input or output. `shape` holds an int for a fixed axis and a name for a free one."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Files made and not yet validated, laid out under `folder` exactly as they will stand in the bundle.
+
+    `model_file` is relative to `folder`. `baseline` is the fp32 model for the same engine, kept outside the bundle,
+    which the speed gate runs against (None where the gate runs the source in torch).
+    `min_isa` maps an architecture ("x86_64", "aarch64") to the ISA features without which it must not be run.
+    """
+
+    candidate: Candidate
+    folder: Path
+    model_file: str
+    inputs: tuple[TensorSignature, ...] = ()
+    outputs: tuple[TensorSignature, ...] = ()
+    baseline: Path | None = None
+    min_isa: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Strategy(Protocol):
+    """What a strategy module offers."""
+
+    def propose(
+        self, model: SourceModel, device: DeviceProfile, context_tokens: int
+    ) -> Iterable[Candidate | Rejection]:
+        """Every way this strategy could pack `model`, with estimates, or why it cannot. Pure, headers only."""
+        ...
+
+    def make(
+        self, candidate: Candidate, model: SourceModel, device: DeviceProfile, workdir: Path, progress: Progress
+    ) -> Artifact:
+        """Write the candidate's files under a new folder in `workdir`."""
+        ...
+
+
+STRATEGIES: Mapping[str, str] = {
+    "onnx-int8": "edgekit.strategies.onnx.int8",
+    "onnx-fp32": "edgekit.strategies.onnx.fp32",
+    "gguf": "edgekit.strategies.gguf",
+}
+
+
+def load(name: str) -> Strategy:
+    """The strategy's module; KeyError if there is none of that name."""
+    return cast(Strategy, import_module(STRATEGIES[name]))
