@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 Format = Literal["hf", "onnx", "gguf", "torch"]
@@ -66,7 +67,9 @@ class SourceModel:
 
     `config` is config.json normalised to the transformers 4 spelling (see `normalise_config`); empty for formats
     without one. `tensors` are the stored tensors, from headers. `files` are all that defines the model, relative to
-    `folder`; `sha256` is the digest over their names and contents, computed once by `source_sha256`.
+    `folder`; `source_sha256` is the digest over their names and contents. `text.tokenizer_json` lies outside `folder`
+    when it had to be converted. `calibration` holds inputs that activation ranges are taken from, if the user gave any.
+    `evidence` says in words what the task and the rest were read from.
     """
 
     name: str
@@ -93,6 +96,7 @@ class SourceModel:
     trust_remote_code: bool = False
     module: torch.nn.Module | None = None
     example_inputs: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    calibration: tuple[Mapping[str, np.ndarray], ...] = ()
 
     @property
     def parameters(self) -> int:
