@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
+from edgekit.model.config import normalise_config, normalise_tokenizer_config
+from edgekit.model.digest import source_sha256
+from edgekit.model.module import from_torch
+from edgekit.model.opening import open_model
 from edgekit.model.source import Format, ImageSetup, Kind, Pooling, SourceModel, Task, TensorInfo, TextSetup
 
-__all__ = ["Format", "ImageSetup", "Kind", "Pooling", "SourceModel", "Task", "TensorInfo", "TextSetup"]
+__all__ = [
+    "Format",
+    "ImageSetup",
+    "Kind",
+    "Pooling",
+    "SourceModel",
+    "Task",
+    "TensorInfo",
+    "TextSetup",
+    "from_torch",
+    "normalise_config",
+    "normalise_tokenizer_config",
+    "open_model",
+    "source_sha256",
+]

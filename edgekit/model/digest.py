@@ -1,0 +1,44 @@
+"""One digest over all that defines a source model."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from edgekit.model.source import SourceModel
+
+_CHUNK_BYTES = 1 << 20
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of the file's bytes, streamed."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def source_sha256(model: SourceModel) -> str:
+    """SHA-256 over (relative name, SHA-256 of the content) of the model's files; of a torch module, over its tensors.
+
+    Where the model lies does not count, nor when it was written.
+    """
+    digest = hashlib.sha256()
+    if model.module is not None:
+        for name, tensor in sorted(model.module.state_dict().items()):
+            digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+            digest.update(_tensor_bytes(tensor))
+        return digest.hexdigest()
+    folder = model.folder or (model.file.parent if model.file else Path())
+    for relative in sorted(model.files):
+        digest.update(f"{relative.as_posix()}\0{file_sha256(folder / relative)}\n".encode())
+    return digest.hexdigest()
+
+
+def _tensor_bytes(tensor: Any) -> memoryview:
+    import torch
+
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
