@@ -28,7 +28,7 @@ AWKWARD_TEXTS: tuple[str, ...] = (
     "השועל החום המהיר קופץ מעל הכלב העצלן. שָׁלוֹם",
     "शीघ्र भूरी लोमड़ी आलसी कुत्ते के ऊपर कूदती है। বাংলা தமிழ் తెలుగు ไทยไม่มีวรรค",
     "Быстрая коричневая лиса ΑΒΓ αβγ ἀρχή Straße GROSS ÇĞÖŞÜ çğıöşü Łódź naïve Zoë Ǆ ﬁ",
-    "combining x\u0332y\u0332 q\u0323\u0307 a\u20d7 zero\u200bwidth soft\u00adhyphen no\u00a0break thin\u2009sp \u3000wide",
+    "combining x\u0332y\u0332 q\u0323\u0307 a\u20d7 zero\u200bwidth soft\u00adhyphen no\u00a0break \u2009thin\u3000",
     "rtl\u200fmark \u202eoverride\u202c bom\ufeffinside line\u2028separator private\ue000use \U0001f9ff \U00020000 𝕞𝕒𝕥",
     "!!!!????....,,,,;;;;::::'''''\"\"\"\"\"-----=====_____#####@@@@@%%%%%^^^^^&&&&&*****((((()))))",
     "ALLCAPS camelCase snake_case kebab-case SCREAMING_SNAKE aLtErNaTe x1y2z3 mp3 H2O COVID19",
