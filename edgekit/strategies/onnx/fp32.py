@@ -1,0 +1,67 @@
+"""onnx-fp32: the model as it is, exported for ONNX Runtime; an ONNX file is bundled unchanged."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from edgekit.device import DeviceProfile
+from edgekit.model import SourceModel
+from edgekit.progress import Progress
+from edgekit.strategies import Artifact, Candidate, Rejection
+from edgekit.strategies.onnx.eligible import is_half, refusal
+from edgekit.strategies.onnx.estimate import fp32_disk_bytes, latency_ms, ram_bytes
+from edgekit.strategies.onnx.float_graph import FLOAT_FILE, write_float_graph
+from edgekit.strategies.onnx.graph import load, signatures
+
+NAME = "onnx-fp32"
+
+
+def propose(model: SourceModel, device: DeviceProfile, context_tokens: int) -> Iterable[Candidate | Rejection]:  # noqa: ARG001
+    rejection = refusal(model, NAME)
+    if rejection is not None:
+        return (rejection,)
+    disk = fp32_disk_bytes(model)
+    as_is = model.quantized is not None or is_half(model)
+    return (
+        Candidate(
+            strategy=NAME,
+            engine="onnxruntime",
+            options={"preset": "as-is"} if as_is else {},
+            faithfulness=32,
+            disk_bytes=disk,
+            ram_bytes=ram_bytes(model, disk),
+            latency_ms=None if as_is else latency_ms(model, device, 32),
+            notes=_notes(model),
+        ),
+    )
+
+
+def make(
+    candidate: Candidate,
+    model: SourceModel,
+    device: DeviceProfile,  # noqa: ARG001
+    workdir: Path,
+    progress: Progress,
+) -> Artifact:
+    folder = Path(tempfile.mkdtemp(prefix=f"{NAME}-", dir=workdir))
+    graph = write_float_graph(model, folder / "onnx", progress)
+    inputs, outputs = signatures(load(graph.path, weights=False))
+    return Artifact(
+        candidate=candidate,
+        folder=folder,
+        model_file=f"onnx/{FLOAT_FILE}",
+        inputs=inputs,
+        outputs=outputs,
+        min_isa={"x86_64": (), "aarch64": ()},
+        notes=graph.notes,
+    )
+
+
+def _notes(model: SourceModel) -> tuple[str, ...]:
+    if model.quantized is not None:
+        return (f"the file is already quantized ({model.quantized}); it is bundled as it is",)
+    if is_half(model):
+        return ("the file's weights are 16-bit floats; it is bundled as it is",)
+    return ()
