@@ -1,0 +1,289 @@
+"""Bundles for llama.cpp, through the C functions that llama-cpp-python binds. The file is memory-mapped, CPU only."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _chat
+from ._bundle import inside, setting
+from ._sample import Sampler
+from ._text import Text, check_text
+from .errors import BadInput, Cancelled, LoadFailed, PromptTooLong, RunFailed, WrongTask
+
+Floats = npt.NDArray[np.float32]
+
+# A prompt goes in by pieces of this many tokens: cancel() is heard between them, and the engine's buffers stay small.
+BATCH_TOKENS = 128
+# Rows of logits fetched at once. The engine reserves this many rows of the vocabulary's width, and aborts beyond them.
+OUTPUT_ROWS = 32
+# The length of an answer when nobody names one.
+DEFAULT_MAX_TOKENS = 256
+
+_LOG_ERROR = 4
+_complaints: deque[str] = deque(maxlen=4)
+
+
+class Engine:
+    """One GGUF file and one context. Not safe to call from two threads: the session sees to that."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], model: Path, threads: int, low_memory: bool) -> None:
+        self._folder, self._manifest = folder, manifest
+        embedding = manifest["task"] == "embedding"
+        section, key = ("text", "max_tokens") if embedding else ("generation", "context_tokens")
+        self._limit = setting(manifest, section, key, int)
+        if not 1 <= self._limit < 2**31:
+            raise LoadFailed(f"{section}.{key} is {self._limit}, expected 1 to {2**31 - 1}")
+        self._llama, self.version = _library()
+        self._model, self._context = _load(self._llama, model, self._limit, embedding, threads, low_memory)
+        self._batch_tokens = self._limit if embedding else min(BATCH_TOKENS, self._limit)
+        self._batch = self._llama.llama_batch_init(self._batch_tokens, 0, 1)
+        # Runs once: by close(), when the session is forgotten, or at exit.
+        self._free = weakref.finalize(self, _free, self._llama, self._model, self._context, self._batch)
+        self._vocab = self._llama.llama_model_get_vocab(self._model)
+        self._vocab_size = int(self._llama.llama_vocab_n_tokens(self._vocab))
+        self._cancelled = threading.Event()
+
+    def begin(self) -> None:
+        """A call starts: forget an earlier cancel."""
+        self._cancelled.clear()
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+
+    def close(self) -> None:
+        self._free()
+
+    @property
+    def vocabulary(self) -> int:
+        return self._vocab_size
+
+    def tokenize(self, text: str, add_special: bool = True) -> list[int]:
+        """Ids with the special tokens the model wants, and those spelt out in the text taken for what they are."""
+        raw = check_text(text).encode("utf-8")
+        room = len(raw) + 16
+        while True:
+            ids = (ctypes.c_int32 * room)()
+            count = self._llama.llama_tokenize(self._vocab, raw, len(raw), ids, room, add_special, True)
+            if count >= 0:
+                return ids[:count]
+            if count == -(2**31):
+                raise BadInput(f"a text of {len(raw)} bytes is too long to tokenize")
+            room = -count
+
+    def embed(self, texts: Sequence[Text], _batch_size: int) -> Floats:
+        """One text after another, cut to max_tokens: nothing is padded, so nothing depends on a batch."""
+        vectors = np.zeros((len(texts), setting(self._manifest, "embedding", "width", int)), np.float32)
+        for row, text in zip(vectors, texts, strict=True):
+            if isinstance(text, tuple):
+                raise BadInput("pairs of texts are not for embedding")
+            row[:] = self._embed_ids(self.tokenize(text), len(row))
+        if setting(self._manifest, "embedding", "normalize", bool):
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return vectors
+
+    def _embed_ids(self, ids: list[int], width: int) -> Floats:
+        if len(ids) > self._limit:
+            ids = [*ids[: self._limit - 1], ids[-1]]  # the closing special token stays
+        self._forget()
+        self._decode(self._checked(ids), 0, outputs=len(ids))
+        found = self._llama.llama_get_embeddings_seq(self._context, 0)
+        have = int(self._llama.llama_model_n_embd_out(self._model))
+        if not found or have != width:
+            raise RunFailed(f"the engine gives {have if found else 'no'} values per text, the manifest says {width}")
+        return np.array(np.ctypeslib.as_array(found, (width,)), np.float32)
+
+    def logits(self, ids: Sequence[int], out: Floats | None) -> Floats:
+        """Teacher-forced: row i scores what follows ids[: i + 1]. Written into `out` if given."""
+        ids = self._checked(ids)
+        if len(ids) > self._limit:
+            raise PromptTooLong(f"{len(ids)} tokens do not fit the context of {self._limit}")
+        if out is None:
+            out = np.empty((len(ids), self._vocab_size), np.float32)
+        if out.shape != (len(ids), self._vocab_size) or out.dtype != np.float32:
+            raise BadInput(f"out is {out.dtype} {list(out.shape)}, expected float32 [{len(ids)}, {self._vocab_size}]")
+        self._forget()
+        rows = min(OUTPUT_ROWS, self._batch_tokens)
+        for start in range(0, len(ids), rows):
+            piece = ids[start : start + rows]
+            self._decode(piece, start, outputs=len(piece))
+            found = self._llama.llama_get_logits(self._context)
+            out[start : start + len(piece)] = np.ctypeslib.as_array(found, (len(piece), self._vocab_size))
+        return out
+
+    def prompt(self, prompt: str | Sequence[int], max_tokens: int | None) -> tuple[list[int], int]:
+        """The prompt's ids and the most tokens that may follow, once it is certain that both fit the context."""
+        ids = self._checked(self.tokenize(prompt) if isinstance(prompt, str) else prompt)
+        return self._fitting(ids, max_tokens)
+
+    def chat_prompt(self, messages: Sequence[_chat.Message], max_tokens: int | None) -> tuple[list[int], int]:
+        """As `prompt`, of the bundle's chat template; the template alone decides on special tokens."""
+        path = (self._manifest.get("generation") or {}).get("chat_template")
+        if not isinstance(path, str):
+            raise WrongTask(f"{self._manifest['name']} is a base model without a chat template: use generate()")
+        try:
+            template = inside(self._folder, self._manifest, path).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise LoadFailed(f"the chat template {path} cannot be read: {error}") from error
+        bos, eos = self._llama.llama_vocab_bos(self._vocab), self._llama.llama_vocab_eos(self._vocab)
+        text = _chat.render(template, messages, self._token_text(bos), self._token_text(eos))
+        return self._fitting(self._checked(self.tokenize(text, add_special=False)), max_tokens)
+
+    def _fitting(self, ids: list[int], max_tokens: int | None) -> tuple[list[int], int]:
+        if max_tokens is None:
+            max_tokens = max(1, min(DEFAULT_MAX_TOKENS, self._limit - len(ids)))
+        if type(max_tokens) is not int or max_tokens < 1:
+            raise BadInput(f"max_tokens is {max_tokens!r}, expected 1 or more")
+        if len(ids) + max_tokens > self._limit:
+            raise PromptTooLong(
+                f"a prompt of {len(ids)} tokens and up to {max_tokens} of answer exceed the context of {self._limit}:"
+                " shorten the prompt or lower max_tokens"
+            )
+        return ids, max_tokens
+
+    def pieces(self, ids: list[int], max_tokens: int, sampler: Sampler) -> Iterator[bytes]:
+        """The bytes of each token that follows `ids`, until one ends the text or `max_tokens` are out."""
+        ends = set((self._manifest.get("generation") or {}).get("eos_token_ids") or ())
+        self._forget()
+        for start in range(0, len(ids), self._batch_tokens):
+            piece = ids[start : start + self._batch_tokens]
+            self._decode(piece, start, outputs=1)
+        for position in range(len(ids), len(ids) + max_tokens):
+            self._check_cancelled()
+            found = self._llama.llama_get_logits_ith(self._context, -1)
+            token = sampler.pick(np.ctypeslib.as_array(found, (self._vocab_size,)))
+            if token in ends or self._llama.llama_vocab_is_eog(self._vocab, token):
+                return
+            yield self._piece(token)
+            if position + 1 < len(ids) + max_tokens:
+                self._decode([token], position, outputs=1)
+
+    def step_seconds(self, ids: Sequence[int], steps: int) -> list[float]:
+        """Wall time of the prompt and of each of `steps` - 1 greedy steps; the end of text is not heeded."""
+        (ids, steps), seconds = self._fitting(self._checked(ids), steps), []
+        self._forget()
+        position = 0
+        for _ in range(steps):
+            started = time.perf_counter()
+            for start in range(0, len(ids), self._batch_tokens):
+                self._decode(ids[start : start + self._batch_tokens], position + start, outputs=1)
+            found = self._llama.llama_get_logits_ith(self._context, -1)
+            token = int(np.ctypeslib.as_array(found, (self._vocab_size,)).argmax())
+            seconds.append(time.perf_counter() - started)
+            position, ids = position + len(ids), [token]
+        return seconds
+
+    def _checked(self, ids: Sequence[int]) -> list[int]:
+        listed = [int(token) for token in ids]
+        if not listed:
+            raise BadInput("there are no tokens: the text is empty and this model adds none of its own")
+        if min(listed) < 0 or max(listed) >= self._vocab_size:
+            raise BadInput(f"a token id is {min(listed)} or {max(listed)}, the vocabulary has {self._vocab_size}")
+        return listed
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled("the call was cancelled")
+
+    def _forget(self) -> None:
+        memory = self._llama.llama_get_memory(self._context)
+        if memory:  # an encoder has none
+            self._llama.llama_memory_clear(memory, True)
+
+    def _decode(self, ids: list[int], position: int, outputs: int) -> None:
+        """Run tokens at `position`, asking for the results of the last `outputs` of them."""
+        self._check_cancelled()
+        batch = self._batch
+        batch.n_tokens = len(ids)
+        for index, token in enumerate(ids):
+            batch.token[index] = token
+            batch.pos[index] = position + index
+            batch.n_seq_id[index] = 1
+            batch.seq_id[index][0] = 0
+            batch.logits[index] = index >= len(ids) - outputs
+        _complaints.clear()
+        status = self._llama.llama_decode(self._context, batch)
+        if status != 0:
+            raise RunFailed(f"llama.cpp could not run {len(ids)} tokens (status {status}): {'; '.join(_complaints)}")
+
+    def _token_text(self, token: int) -> str:
+        if token < 0:
+            return ""
+        return str(self._llama.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace"))
+
+    def _piece(self, token: int) -> bytes:
+        """The token's bytes; none for control tokens, which are not text."""
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            count = self._llama.llama_token_to_piece(self._vocab, token, buffer, size, 0, False)
+            if count >= 0:
+                return buffer.raw[:count]
+            size = -count
+
+
+def _library() -> tuple[Any, str]:
+    """(the C functions, "llama-cpp-python VERSION"), silent from here on: complaints go into our errors."""
+    try:
+        import llama_cpp
+        from llama_cpp import llama_cpp as functions
+    except ImportError as error:
+        raise LoadFailed("the engine is not installed: pip install llama-cpp-python") from error
+    except (OSError, RuntimeError) as error:
+        raise LoadFailed(f"llama-cpp-python cannot load its library: {error}") from error
+    functions.llama_log_set(_log_callback(functions), ctypes.c_void_p(0))
+    functions.llama_backend_init()
+    return functions, f"llama-cpp-python {llama_cpp.__version__}"
+
+
+_callbacks: list[Any] = []  # the engine keeps a bare pointer: ours must live as long as the process
+
+
+def _log_callback(functions: Any) -> Any:
+    if not _callbacks:
+
+        def listen(level: int, text: bytes, _: Any) -> None:
+            if level == _LOG_ERROR:
+                _complaints.append(text.decode("utf-8", "replace").strip())
+
+        _callbacks.append(functions.llama_log_callback(listen))
+    return _callbacks[0]
+
+
+def _load(llama: Any, model_file: Path, limit: int, embedding: bool, threads: int, low_memory: bool) -> tuple[int, int]:
+    """(model, context). `low_memory` leaves the weights in the mapped file, with no private copy repacked for speed."""
+    _complaints.clear()
+    params = llama.llama_model_default_params()
+    params.n_gpu_layers = 0
+    params.load_mode = llama.LLAMA_LOAD_MODE_MMAP
+    params.use_extra_bufts = not low_memory
+    model = llama.llama_model_load_from_file(str(model_file).encode("utf-8"), params)
+    if not model:
+        raise LoadFailed(f"llama.cpp refuses {model_file.name}: {'; '.join(_complaints) or 'no reason given'}")
+    params = llama.llama_context_default_params()
+    params.n_ctx = limit
+    params.n_batch = params.n_ubatch = limit if embedding else min(BATCH_TOKENS, limit)
+    params.n_outputs_max = limit if embedding else min(OUTPUT_ROWS, limit)
+    params.n_threads = params.n_threads_batch = threads
+    params.embeddings = embedding
+    params.no_perf = True
+    context = llama.llama_init_from_model(model, params)
+    if not context:
+        llama.llama_model_free(model)
+        raise LoadFailed(f"llama.cpp opens no context of {limit} tokens: {'; '.join(_complaints) or 'no memory?'}")
+    return model, context
+
+
+def _free(llama: Any, model: int, context: int, batch: Any) -> None:
+    llama.llama_batch_free(batch)
+    llama.llama_free(context)
+    llama.llama_model_free(model)

@@ -1,0 +1,102 @@
+"""What this machine says of itself: CPU features, cores, memory of this process. Unknown is None, never a guess."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+
+from .errors import UnsupportedDevice
+
+_CPUINFO = Path("/proc/cpuinfo")
+_ARCHITECTURES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64", "armv7l": "armv7", "armv8l": "armv7"}
+# What decides which kernels the engines choose; /proc/cpuinfo lists a hundred more.
+INSTRUCTION_SETS = frozenset(
+    "sse4_2 avx avx2 fma f16c avx_vnni avx512f avx512bw avx512vl avx512_vnni avx512_bf16 amx_int8 amx_bf16"
+    " neon fp16 dotprod i8mm bf16 sve sve2 sme".split()
+)
+# The kernel's ARM names -> the standard ones; x86 flags are spelt the standard way already.
+_ARM_FEATURES = {"asimd": "neon", "asimddp": "dotprod", "asimdhp": "fp16", "fphp": "fp16"}
+
+
+def arch() -> str:
+    machine = platform.machine().lower()
+    return _ARCHITECTURES.get(machine, machine)
+
+
+def isa_features(cpuinfo: str | None = None) -> frozenset[str] | None:
+    """ISA features every core has, by standard name (avx2, avx512_vnni, dotprod, i8mm); None where none can be read."""
+    text = _read(_CPUINFO) if cpuinfo is None else cpuinfo
+    cores = [set(line.split()) for line in re.findall(r"^(?:flags|Features)\s*:(.*)$", text or "", re.MULTILINE)]
+    if not cores:
+        return None
+    shared = set.intersection(*cores)
+    return frozenset(_ARM_FEATURES.get(name, name) for name in shared)
+
+
+def cpu_model() -> str | None:
+    text = _read(_CPUINFO) or ""
+    for key in ("model name", "Model", "Hardware"):
+        if found := re.search(rf"^{key}\s*:\s*(.+)$", text, re.MULTILINE):
+            return found.group(1).strip()
+    return platform.processor() or None
+
+
+def physical_cores(cpuinfo: str | None = None) -> int:
+    """Cores this process may use, hyper-threads counted once, no more than its CPU quota. At least 1."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    text = (_read(_CPUINFO) or "") if cpuinfo is None else cpuinfo
+    cores = set()
+    for block in text.split("\n\n"):
+        fields = dict(re.findall(r"^(processor|physical id|core id)\s*:\s*(\d+)$", block, re.MULTILINE))
+        if "processor" in fields and int(fields["processor"]) in allowed:
+            cores.add((fields.get("physical id"), fields.get("core id", "cpu" + fields["processor"])))
+    count = len(cores) or len(allowed)
+    return max(1, min(count, _cpu_quota() or count))
+
+
+def _cpu_quota() -> int | None:
+    """Whole CPUs that control group 2 grants, rounded up; None without a limit."""
+    words = (_read(Path("/sys/fs/cgroup/cpu.max")) or "").split()
+    if len(words) != 2 or not words[0].isdigit():
+        return None
+    return max(1, -(-int(words[0]) // int(words[1])))
+
+
+def memory_bytes() -> dict[str, int | None]:
+    """Of this process: peak resident, and resident now in anonymous and in file-backed pages."""
+    text = _read(Path("/proc/self/status")) or ""
+
+    def field(name: str) -> int | None:
+        found = re.search(rf"^{name}:\s*(\d+) kB$", text, re.MULTILINE)
+        return int(found.group(1)) * 1024 if found else None
+
+    return {
+        "peak_rss_bytes": field("VmHWM"),
+        "anonymous_bytes": field("RssAnon"),
+        "file_rss_bytes": field("RssFile"),
+    }
+
+
+def check_isa(min_isa: dict[str, list[str]]) -> list[str]:
+    """UnsupportedDevice if this CPU lacks a feature demanded of its architecture; notes on what cannot be checked."""
+    demanded = min_isa.get(arch(), [])
+    if not demanded:
+        return []
+    features = isa_features()
+    if features is None:
+        return [f"the CPU's features cannot be read here; the bundle needs {', '.join(demanded)} on {arch()}"]
+    missing = [name for name in demanded if name not in features]
+    if missing:
+        raise UnsupportedDevice(
+            f"this {arch()} CPU lacks {', '.join(missing)}, which the bundle needs: pack it again for this device"
+        )
+    return []
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None

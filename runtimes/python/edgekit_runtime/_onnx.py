@@ -1,0 +1,187 @@
+"""Bundles for ONNX Runtime. The model is loaded by path; telemetry is off before the engine is imported."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _image, _labels
+from ._bundle import inside, setting
+from ._text import Encoder, Text
+from .errors import BadInput, Cancelled, LoadFailed, RunFailed
+
+Array = npt.NDArray[Any]
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(int16)": "int16",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(uint16)": "uint16",
+    "tensor(uint32)": "uint32",
+    "tensor(uint64)": "uint64",
+    "tensor(bool)": "bool",
+}
+
+
+class Engine:
+    """One model file with, for text, its tokenizer. Not safe to call from two threads: the session sees to that."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], model: Path, threads: int, low_memory: bool) -> None:
+        self._manifest = manifest
+        self._session, self.version, self._new_run_options = _load(model, threads, low_memory)
+        self._inputs = {
+            one.name: (_DTYPES.get(one.type, one.type), list(one.shape)) for one in self._session.get_inputs()
+        }
+        self._outputs = [one.name for one in self._session.get_outputs()]
+        self._encoder: Encoder | None = None
+        if manifest.get("text"):
+            tokenizer = inside(folder, manifest, setting(manifest, "text", "tokenizer", str))
+            dtypes = {name: dtype for name, (dtype, _) in self._inputs.items()}
+            self._encoder = Encoder(tokenizer, setting(manifest, "text", "max_tokens", int), dtypes)
+        self._cancelled = threading.Event()
+        self._run_options: Any = None
+
+    def begin(self) -> None:
+        """A call starts: forget an earlier cancel."""
+        self._cancelled.clear()
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+        if (options := self._run_options) is not None:
+            options.terminate = True
+
+    def close(self) -> None:
+        self._session = self._encoder = None
+
+    def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        return dict(zip(self._outputs, self._run(self._checked(inputs)), strict=True))
+
+    def tokenize(self, text: str) -> list[int]:
+        return self._text().ids(text)
+
+    def encode(self, text: str) -> dict[str, Array]:
+        """The tensors that one text becomes."""
+        encoder = self._text()
+        return next(encoder.batches(encoder.encode([text]), 1))[1]
+
+    def embed(self, texts: Sequence[Text], batch_size: int) -> npt.NDArray[np.float32]:
+        encoder, output = self._text(), self._embedding_output()
+        vectors = np.zeros((len(texts), setting(self._manifest, "embedding", "width", int)), np.float32)
+        for positions, tensors in encoder.batches(encoder.encode(texts), batch_size):
+            (rows,) = self._run(tensors, [output])
+            if rows.shape != (len(positions), vectors.shape[1]):
+                raise RunFailed(f"{output} is {list(rows.shape)}, expected [{len(positions)}, {vectors.shape[1]}]")
+            vectors[positions] = rows
+        return vectors
+
+    def classify(self, inputs: Any, batch_size: int) -> list[list[_labels.Label]]:
+        """By the manifest's task; see the session's `classify`."""
+        labels = self._manifest.get("labels", [])
+        if self._manifest["task"] == "image-classification":
+            pixels = _image.pixel_values(inputs, self._manifest)
+            (name,) = self._inputs
+            batches = (pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size))
+            scores: Iterable[Any] = (row for batch in batches for row in self._scores({name: batch}))
+            return [_labels.ranked(row, labels) for row in scores]
+        encoder = self._text()
+        encodings = encoder.encode(inputs)
+        if self._manifest["task"] == "text-classification":
+            return [_labels.ranked(row, labels) for row in self._score_texts(encodings, batch_size)]
+        windows = [[encoding, *encoding.overflowing] for encoding in encodings]
+        scores = iter(self._score_texts([window for group in windows for window in group], batch_size))
+        return [
+            _labels.tokens(text, [(window, next(scores)) for window in group], labels)
+            for text, group in zip(inputs, windows, strict=True)
+        ]
+
+    def _score_texts(self, encodings: Sequence[Any], batch_size: int) -> list[npt.NDArray[np.float32]]:
+        """Per encoding: [labels], or [tokens, labels] with the batch's padding still at the end."""
+        found: list[Any] = [None] * len(encodings)
+        for positions, tensors in self._text().batches(encodings, batch_size):
+            for position, row in zip(positions, self._scores(tensors), strict=True):
+                found[position] = row
+        return found
+
+    def _scores(self, tensors: dict[str, Array]) -> npt.NDArray[np.float32]:
+        output = "logits" if "logits" in self._outputs else self._outputs[0]
+        return _labels.probabilities(self._run(tensors, [output])[0], self._manifest.get("problem_type"))
+
+    def _embedding_output(self) -> str:
+        if "sentence_embedding" in self._outputs:
+            return "sentence_embedding"
+        flat = [one.name for one in self._session.get_outputs() if len(one.shape or []) == 2]
+        if not flat:
+            raise RunFailed(f"none of the outputs ({', '.join(self._outputs)}) is one vector per text")
+        return str(flat[0])
+
+    def _text(self) -> Encoder:
+        if self._encoder is None:
+            raise LoadFailed("the bundle has no tokenizer: its manifest's text is null")
+        return self._encoder
+
+    def _checked(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        if set(inputs) != set(self._inputs):
+            raise BadInput(f"inputs are {sorted(inputs)}, the model takes {sorted(self._inputs)}")
+        return {name: _conform(name, inputs[name], *self._inputs[name]) for name in self._inputs}
+
+    def _run(self, tensors: dict[str, Array], outputs: list[str] | None = None) -> list[Array]:
+        # The order matters: cancel() sets the event first, then the options it finds.
+        self._run_options = options = self._new_run_options()
+        if self._cancelled.is_set():
+            raise Cancelled("the call was cancelled")
+        try:
+            return list(self._session.run(outputs, tensors, options))
+        except Exception as error:
+            if self._cancelled.is_set():
+                raise Cancelled("the call was cancelled") from error
+            raise RunFailed(f"ONNX Runtime: {error}") from error
+        finally:
+            self._run_options = None
+
+
+def _load(model: Path, threads: int, low_memory: bool) -> tuple[Any, str, Any]:
+    """(session, "onnxruntime VERSION", RunOptions). Only the CPU: that is what was measured."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise LoadFailed("the engine is not installed: pip install onnxruntime tokenizers") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # the exception says it all
+    # On x86 without VNNI, int8 products saturate and answers change silently; this forbids it. No effect elsewhere.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    if low_memory:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
+    try:
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise LoadFailed(f"ONNX Runtime {onnxruntime.__version__} refuses {model.name}: {error}") from error
+    return session, f"onnxruntime {onnxruntime.__version__}", onnxruntime.RunOptions
+
+
+def _conform(name: str, value: Any, dtype: str, shape: list[int | str | None]) -> Array:
+    """`value` with the graph's dtype, if that keeps its kind of number; BadInput where dtype or a fixed axis is off."""
+    array = np.asarray(value)
+    if dtype.startswith(("tensor(", "seq", "map", "optional")):
+        raise BadInput(f"the input {name} is a {dtype}, which this runtime cannot feed")
+    if not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise BadInput(f"the input {name} is {array.dtype}, expected {dtype}")
+    fixed = [axis if isinstance(axis, int) else None for axis in shape]
+    if len(fixed) != array.ndim or any(want not in (None, have) for want, have in zip(fixed, array.shape, strict=True)):
+        raise BadInput(f"the input {name} is {list(array.shape)}, expected {shape}")
+    return np.ascontiguousarray(array, dtype=dtype)
