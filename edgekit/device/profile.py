@@ -1,16 +1,44 @@
-"""Device profiles: facts about hardware, as data. Every figure carries its status and source; unknown is allowed.
-
-A profile is a TOML file (see docs/devices.md); `load_profile` reads one by name, alias or path, `detect` writes one of
-the machine it runs on.
-"""
+"""What a device profile holds. Every figure carries its status and source; unknown is allowed."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Status = Literal["measured", "vendor", "press", "derived", "unknown"]
+
+KNOWN_FEATURES = {
+    "x86_64": frozenset(
+        (
+            "sse3",
+            "ssse3",
+            "sse4_1",
+            "sse4_2",
+            "avx",
+            "f16c",
+            "fma",
+            "bmi2",
+            "avx2",
+            "avx_vnni",
+            "avx512f",
+            "avx512bw",
+            "avx512cd",
+            "avx512dq",
+            "avx512vl",
+            "avx512_vbmi",
+            "avx512_vnni",
+            "avx512_bf16",
+            "avx512_fp16",
+            "amx_tile",
+            "amx_bf16",
+            "amx_int8",
+        )
+    ),  # fmt: skip
+    "aarch64": frozenset(("neon", "fp16", "dotprod", "i8mm", "bf16", "sve", "sve2", "svei8mm", "sme", "sme2")),
+    "armv7": frozenset(("neon", "vfpv4")),
+    "wasm32": frozenset(("simd128", "relaxed_simd")),
+}
 
 
 class _Strict(BaseModel):
@@ -24,9 +52,15 @@ class Figure(_Strict):
     status: Status
     source: str = ""
 
+    @model_validator(mode="after")
+    def _value_unless_unknown(self) -> Self:
+        if (self.value is None) != (self.status == "unknown"):
+            raise ValueError("a value and the status unknown exclude each other, and one of them is needed")
+        return self
+
 
 class Features(_Strict):
-    """ISA features by their standard names: avx2, avx512_vnni, dotprod, i8mm, ..."""
+    """ISA features by their standard names, those of KNOWN_FEATURES: avx2, avx512_vnni, dotprod, i8mm, ..."""
 
     value: tuple[str, ...]
     status: Status
