@@ -17,7 +17,7 @@ import numpy.typing as npt
 from . import _chat
 from ._bundle import inside, setting
 from ._sample import Sampler
-from ._text import Text, check_text
+from ._text import check_text
 from .errors import BadInput, Cancelled, LoadFailed, PromptTooLong, RunFailed, WrongTask
 
 Floats = npt.NDArray[np.float32]
@@ -80,12 +80,10 @@ class Engine:
                 raise BadInput(f"a text of {len(raw)} bytes is too long to tokenize")
             room = -count
 
-    def embed(self, texts: Sequence[Text], _batch_size: int) -> Floats:
+    def embed(self, texts: Sequence[str], _batch_size: int) -> Floats:
         """One text after another, cut to max_tokens: nothing is padded, so nothing depends on a batch."""
         vectors = np.zeros((len(texts), setting(self._manifest, "embedding", "width", int)), np.float32)
         for row, text in zip(vectors, texts, strict=True):
-            if isinstance(text, tuple):
-                raise BadInput("pairs of texts are not for embedding")
             row[:] = self._embed_ids(self.tokenize(text), len(row))
         if setting(self._manifest, "embedding", "normalize", bool):
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

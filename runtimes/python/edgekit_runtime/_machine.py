@@ -12,10 +12,21 @@ from .errors import UnsupportedDevice
 _CPUINFO = Path("/proc/cpuinfo")
 _ARCHITECTURES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64", "armv7l": "armv7", "armv8l": "armv7"}
 # What decides which kernels the engines choose; /proc/cpuinfo lists a hundred more.
-INSTRUCTION_SETS = frozenset(
-    "sse4_2 avx avx2 fma f16c avx_vnni avx512f avx512bw avx512vl avx512_vnni avx512_bf16 amx_int8 amx_bf16"
-    " neon fp16 dotprod i8mm bf16 sve sve2 sme".split()
+_X86 = (
+    "sse4_2",
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "avx_vnni",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
 )
+_ARM = ("neon", "fp16", "dotprod", "i8mm", "bf16", "sve", "sve2", "sme")
+INSTRUCTION_SETS = frozenset(_X86 + _ARM)
 # The kernel's ARM names -> the standard ones; x86 flags are spelt the standard way already.
 _ARM_FEATURES = {"asimd": "neon", "asimddp": "dotprod", "asimdhp": "fp16", "fphp": "fp16"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -83,15 +83,13 @@ class Session:
             return cast(Floats, engine.embed(check_texts(texts), _positive("batch_size", batch_size)))
 
     def classify(self, inputs: Any, batch_size: int = 32) -> list[list[dict[str, Any]]]:
-        """Per input, by the task. Text: [{label, score}], best first, of a string or a pair of strings. Tokens:
+        """Per input, by the task. Text: [{label, score}], best first, of a string or, in a list, a pair. Tokens:
         [{start, end, word, label, score}] over the whole text, by pieces of max_tokens. Images: paths, uint8 arrays
         [height, width, 3], or one float32 array [n, 3, height, width] that is preprocessed already.
         """
         with self._call("classify") as engine:
             if self.info["task"] != "image-classification":
-                inputs = check_texts(inputs)
-            if self.info["task"] == "token-classification" and any(isinstance(text, tuple) for text in inputs):
-                raise BadInput("pairs of texts are not for token classification")
+                inputs = check_texts(inputs, pairs=self.info["task"] == "text-classification")
             return cast(list[list[dict[str, Any]]], engine.classify(inputs, _positive("batch_size", batch_size)))
 
     def logits(self, ids: Sequence[int], out: Floats | None = None) -> Floats:
@@ -114,9 +112,7 @@ class Session:
         the prompt raises PromptTooLong. The session stays busy until the iterator is exhausted, closed or forgotten.
         """
         sampler, stops = Sampler(temperature, top_p, seed), check_stops(stop)
-        with self._call("generate") as engine:
-            ids, max_tokens = engine.prompt(prompt, max_tokens)
-        return self._stream(ids, max_tokens, sampler, stops)
+        return self._stream("generate", lambda engine: engine.prompt(prompt, max_tokens), sampler, stops)
 
     def chat(
         self,
@@ -129,9 +125,7 @@ class Session:
     ) -> Iterator[str]:
         """The assistant's answer to [{role, content}], as it comes; the bundle's chat template is applied."""
         sampler, stops = Sampler(temperature, top_p, seed), check_stops(stop)
-        with self._call("chat") as engine:
-            ids, max_tokens = engine.chat_prompt(messages, max_tokens)
-        return self._stream(ids, max_tokens, sampler, stops)
+        return self._stream("chat", lambda engine: engine.chat_prompt(messages, max_tokens), sampler, stops)
 
     def self_test(self) -> list[goldens.Result]:
         """Replay the goldens packed with the model: [{name, passed, difference, tolerance}]."""
@@ -157,42 +151,59 @@ class Session:
     ) -> None:
         self.close()
 
-    def _stream(self, ids: list[int], max_tokens: int, sampler: Sampler, stops: Sequence[str]) -> Iterator[str]:
-        self._begin()
-        try:
-            texts = until_stop(decode_utf8(self.engine.pieces(ids, max_tokens, sampler)), stops)
+    def _stream(
+        self, call: str, prompt: Callable[[Any], tuple[list[int], int]], sampler: Sampler, stops: Sequence[str]
+    ) -> Iterator[str]:
+        """The answer's texts. Begun already: the prompt is checked, and a cancel() from now on is not lost."""
+        stream = self._texts(call, prompt, sampler, stops)
+        next(stream)
+        return stream
+
+    def _texts(
+        self, call: str, prompt: Callable[[Any], tuple[list[int], int]], sampler: Sampler, stops: Sequence[str]
+    ) -> Iterator[str]:
+        """First "", once the prompt is known to fit, then the answer. Busy until exhausted, closed or forgotten."""
+        with self._flight(call) as engine:
+            with self._step():
+                ids, max_tokens = prompt(engine)
+            yield ""
+            texts = until_stop(decode_utf8(engine.pieces(ids, max_tokens, sampler)), stops)
             while True:
-                with self._stepping:
-                    self._check_open()
+                with self._step():
                     text = next(texts, None)
                 if text is None:
                     return
                 yield text
-        finally:
-            self._in_flight.release()
 
     @contextmanager
     def _call(self, name: str) -> Iterator[Any]:
-        """The engine, for the length of one call."""
+        """The engine, for a call that is over when it returns."""
+        with self._flight(name) as engine, self._step():
+            yield engine
+
+    @contextmanager
+    def _flight(self, name: str) -> Iterator[Any]:
+        """The engine, for the length of one call, between whose steps others may close the session."""
+        self._check_open()
         can = [call for call in sorted(_CALLS[self.info["task"]]) if hasattr(self.engine, _SERVED_BY.get(call, call))]
         if name not in can:
             others = ", ".join(f"{call}()" for call in can)
             raise WrongTask(
                 f"a bundle for {self.info['task']} with {self.info['engine']} has no {name}(), but {others}"
             )
-        self._begin()
+        if not self._in_flight.acquire(blocking=False):
+            raise Busy("another call is running on this session: wait for it, cancel() it, or open a second session")
         try:
-            with self._stepping:
-                self._check_open()
-                yield self.engine
+            self.engine.begin()
+            yield self.engine
         finally:
             self._in_flight.release()
 
-    def _begin(self) -> None:
-        self._check_open()
-        if not self._in_flight.acquire(blocking=False):
-            raise Busy("another call is running on this session: wait for it, cancel() it, or open a second session")
-        self.engine.begin()
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        with self._stepping:
+            self._check_open()
+            yield
 
     def _check_open(self) -> None:
         if self._closed:

@@ -15,16 +15,16 @@ Text = str | tuple[str, str]
 Tensors = dict[str, npt.NDArray[Any]]
 
 
-def check_texts(texts: Any) -> list[Text]:
-    """`texts` as a list of strings or pairs of strings that are valid Unicode; one alone becomes a list of one."""
-    if isinstance(texts, str | tuple):
+def check_texts(texts: Any, pairs: bool = False) -> list[Text]:
+    """`texts` as a list of valid strings, or of pairs of them if `pairs`; a string alone becomes a list of one."""
+    if isinstance(texts, str):
         texts = [texts]
     try:
         listed = list(texts)
     except TypeError as error:
         raise BadInput(f"texts are {type(texts).__name__}, expected a string or a list of strings") from error
     for text in listed:
-        parts = text if isinstance(text, tuple) and len(text) == 2 else (text,)
+        parts = text if pairs and isinstance(text, tuple) and len(text) == 2 else (text,)
         for part in parts:
             check_text(part)
     return listed

@@ -12,7 +12,6 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +20,7 @@ if TYPE_CHECKING:
 
 FORBIDDEN = ("torch", "transformers", "edgekit")
 MIN_LM_REPEATS = 3
-_LIBRARIES = {
-    "numpy": "numpy",
-    "onnxruntime": "onnxruntime",
-    "tokenizers": "tokenizers",
-    "llama_cpp": "llama-cpp-python",
-}
+_LIBRARIES = ("numpy", "onnxruntime", "tokenizers", "llama_cpp")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -184,7 +178,7 @@ def _environment(session: Session) -> dict[str, Any]:
         "threads": session.info["runtime"]["threads"],
         "engine": session.info["runtime"]["engine"],
         "python": platform.python_version(),
-        "libraries": {name: metadata.version(name) for module, name in _LIBRARIES.items() if module in loaded},
+        "libraries": {name: sys.modules[name].__version__ for name in _LIBRARIES if name in loaded},
         "modules": sorted(name for name in loaded if not name.startswith("__")),
         "notes": session.info["runtime"]["notes"],
     }
