@@ -1,3 +1,80 @@
-"""edgekit: pack a trained model for an edge device, with every figure measured or marked as an estimate."""
+"""edgekit: pack a trained model for an edge device, with every figure measured or marked as an estimate.
+
+    >>> import edgekit
+    >>> packed = edgekit.pack("path/to/model", device="raspberry-pi-5-8gb")
+    >>> packed.report.status
+    'passed'
+
+The functions here are the commands of the `edgekit` program. Nothing heavy is imported until one is called.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgekit.bundle import verify
+    from edgekit.device import DeviceProfile, check_profile, detect, load_profile, profiles
+    from edgekit.errors import EdgekitError
+    from edgekit.inspection import inspect
+    from edgekit.limits import Limits
+    from edgekit.manifest import Manifest
+    from edgekit.model import from_torch, open_model
+    from edgekit.packer import Packed, pack, plan
+    from edgekit.planner import Plan
+    from edgekit.report import Report
+    from edgekit.revalidate import validate
+    from edgekit.running import run
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "DeviceProfile": "device",
+    "EdgekitError": "errors",
+    "Limits": "limits",
+    "Manifest": "manifest",
+    "Packed": "packer",
+    "Plan": "planner",
+    "Report": "report",
+    "check_profile": "device",
+    "detect": "device",
+    "from_torch": "model",
+    "inspect": "inspection",
+    "load_profile": "device",
+    "open_model": "model",
+    "pack": "packer",
+    "plan": "packer",
+    "profiles": "device",
+    "run": "running",
+    "validate": "revalidate",
+    "verify": "bundle",
+}
+
+__all__ = [
+    "DeviceProfile",
+    "EdgekitError",
+    "Limits",
+    "Manifest",
+    "Packed",
+    "Plan",
+    "Report",
+    "check_profile",
+    "detect",
+    "from_torch",
+    "inspect",
+    "load_profile",
+    "open_model",
+    "pack",
+    "plan",
+    "profiles",
+    "run",
+    "validate",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgekit' has no attribute {name!r}")
+    return getattr(import_module(f"edgekit.{_HOMES[name]}"), name)

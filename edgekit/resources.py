@@ -25,7 +25,7 @@ def runtime(language: str) -> Path:
 
 def sample_text() -> Path:
     """The small multilingual text that fidelity is measured on when the user gives none."""
-    return _PACKAGE / "samples" / "multilingual.txt"
+    return _PACKAGE / "data" / "multilingual.txt"
 
 
 def use_python_runtime() -> None:

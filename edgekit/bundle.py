@@ -1,0 +1,281 @@
+"""Bundles: laying the files out, sealing them with a manifest, verifying and opening what stands there."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edgekit import __version__, manifest
+from edgekit.device import DeviceProfile
+from edgekit.errors import BadBundle
+from edgekit.limits import Limits
+from edgekit.manifest import MANIFEST_NAME, FileEntry, Manifest, PlanSummary
+from edgekit.model import SourceModel
+from edgekit.report import Report
+from edgekit.resources import runtime, use_python_runtime
+from edgekit.strategies import Artifact, TensorSignature
+
+# What makes the folder a Hugging Face-layout model for other tools; copied as they are.
+_COMPANIONS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "preprocessor_config.json",
+    "chat_template.jinja",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+)
+_TOOLS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "gguf", "llama-cpp-python")
+_RUNTIME_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info", "tests", ".*")
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A bundle laid out in its temporary folder, complete but for what measuring it will add."""
+
+    folder: Path
+    artifact: Artifact
+    manifest: Manifest
+
+
+def stage(
+    folder: Path, artifact: Artifact, model: SourceModel, device: DeviceProfile, limits: Limits, created_utc: str
+) -> Staged:
+    """Lay the bundle out in `folder` (replacing what is there), with a manifest that says "failed" until proven."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(artifact.folder, folder, copy_function=_link_or_copy)
+    _copy_companions(model, folder)
+    shutil.copytree(runtime("python"), folder / "runtime", ignore=_RUNTIME_LEFT_OUT)
+    draft = _draft(folder, artifact, model, device, limits, created_utc)
+    (folder / MANIFEST_NAME).write_text(draft.to_json(), encoding="utf-8")
+    return Staged(folder, artifact, draft)
+
+
+def seal(staged: Staged, report: Report, golden: Mapping[str, Any], summary: PlanSummary) -> Manifest:
+    """Add goldens, report, README and the final manifest to a measured bundle."""
+    from edgekit import html
+
+    folder = staged.folder
+    (folder / "golden.json").write_text(json.dumps(golden, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
+    (folder / "report.html").write_text(html.page(report), encoding="utf-8")
+    (folder / "README.md").write_text(_readme(staged.manifest, report), encoding="utf-8")
+    anonymous, peak = report.figure("anonymous memory"), report.figure("peak RSS")
+    memory = staged.manifest.memory.model_copy(
+        update={
+            "anonymous_bytes": None if anonymous is None else int(anonymous),
+            "peak_rss_bytes": None if peak is None else int(peak),
+            "measured_on": None if peak is None else f"{report.host.cpu}, {report.host.threads} threads",
+        }
+    )
+    known = {entry.path: entry for entry in staged.manifest.files}
+    sealed = staged.manifest.model_copy(
+        update={"status": report.status, "memory": memory, "plan": summary, "files": _entries(folder, known)}
+    )
+    (folder / MANIFEST_NAME).write_text(sealed.to_json(), encoding="utf-8")
+    return sealed
+
+
+def verify(folder: Path) -> Manifest:
+    """Check every hash, size and path of the bundle by the runtime's own code, then the manifest's schema."""
+    use_python_runtime()
+    import edgekit_runtime
+
+    try:
+        raw = edgekit_runtime.verify(folder)
+    except edgekit_runtime.BundleInvalid as error:
+        raise BadBundle(str(error), "pack it again, or copy it again from where it came") from error
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise BadBundle(f"{folder / MANIFEST_NAME}: {where}: {first['msg']}", "pack it again") from error
+
+
+def is_bundle(path: Path) -> bool:
+    return (path / MANIFEST_NAME).is_file()
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Hard links where the file system has them: weights are big, and staged files are never changed in place."""
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _copy_companions(model: SourceModel, folder: Path) -> None:
+    if model.folder is not None and model.format == "hf":
+        for name in _COMPANIONS:
+            source = model.folder / name
+            if source.is_file():
+                shutil.copyfile(source, folder / name)
+    if model.text is None:
+        return
+    if model.text.tokenizer_json is not None:
+        shutil.copyfile(model.text.tokenizer_json, folder / "tokenizer.json")
+    if model.text.chat_template is not None:
+        (folder / "chat_template.jinja").write_text(model.text.chat_template, encoding="utf-8")
+
+
+def _draft(
+    folder: Path, artifact: Artifact, model: SourceModel, device: DeviceProfile, limits: Limits, created_utc: str
+) -> Manifest:
+    from edgekit.model import source_sha256
+
+    candidate = artifact.candidate
+    return Manifest(
+        name=model.name,
+        task=model.task,
+        kind=model.kind,
+        engine=candidate.engine,
+        strategy=candidate.label,
+        status="failed",
+        model_file=artifact.model_file,
+        files=_entries(folder, {}),
+        inputs=_signatures(artifact.inputs),
+        outputs=_signatures(artifact.outputs),
+        text=_text(model, candidate.engine),
+        image=None if model.image is None else manifest.ImageSpec(**vars(model.image)),
+        labels=model.labels,
+        problem_type=_problem_type(model),
+        embedding=_embedding(model),
+        generation=_generation(model, limits) if model.task == "causal-lm" else None,
+        min_isa=dict(artifact.min_isa),
+        memory=manifest.Memory(
+            file_bytes=_model_bytes(folder, artifact),
+            anonymous_bytes=None,
+            kv_bytes=candidate.kv_bytes,
+            peak_rss_bytes=None,
+            measured_on=None,
+        ),
+        device=manifest.Device(name=device.name, title=device.title, ram_budget_bytes=device.ram_budget_bytes),
+        plan=PlanSummary(chosen=candidate.label, tried=(), rejected=()),
+        provenance=manifest.Provenance(
+            source=model.source,
+            revision=model.revision,
+            source_sha256=source_sha256(model),
+            licence=model.licence,
+            tools=_tools(),
+            created_utc=created_utc,
+        ),
+        limits=vars(limits),
+    )
+
+
+def _model_bytes(folder: Path, artifact: Artifact) -> int:
+    """The model file and its external data, if any, which stands in the same folder under the same stem."""
+    model_file = folder / artifact.model_file
+    return sum(path.stat().st_size for path in model_file.parent.glob(f"{model_file.name}*"))
+
+
+def _signatures(tensors: tuple[TensorSignature, ...]) -> tuple[manifest.Signature, ...]:
+    return tuple(manifest.Signature(name=each.name, dtype=each.dtype, shape=each.shape) for each in tensors)
+
+
+def _text(model: SourceModel, engine: str) -> manifest.TextSpec | None:
+    if model.text is None:
+        return None
+    tokenizer = "tokenizer.json" if engine == "onnxruntime" else None
+    return manifest.TextSpec(tokenizer=tokenizer, max_tokens=model.text.max_tokens)
+
+
+def _problem_type(model: SourceModel) -> Any:
+    if model.kind != "classifier" or model.task == "token-classification":
+        return None
+    multi = model.config.get("problem_type") == "multi_label_classification"
+    return "multi_label_classification" if multi else "single_label_classification"
+
+
+def _embedding(model: SourceModel) -> manifest.EmbeddingSpec | None:
+    if model.task != "embedding":
+        return None
+    width = int(model.config["hidden_size"])
+    return manifest.EmbeddingSpec(pooling=model.pooling or "mean", normalize=model.normalize, width=width)
+
+
+def _generation(model: SourceModel, limits: Limits) -> manifest.GenerationSpec:
+    eos = model.config.get("eos_token_id")
+    if model.folder is not None and (model.folder / "generation_config.json").is_file():
+        eos = json.loads((model.folder / "generation_config.json").read_bytes()).get("eos_token_id", eos)
+    ids = eos if isinstance(eos, list) else [] if eos is None else [eos]
+    longest = model.text.max_tokens if model.text is not None else limits.context_tokens
+    has_template = model.text is not None and model.text.chat_template is not None
+    return manifest.GenerationSpec(
+        context_tokens=min(limits.context_tokens, longest),
+        eos_token_ids=tuple(ids),
+        chat_template="chat_template.jinja" if has_template else None,
+    )
+
+
+def _tools() -> dict[str, str]:
+    tools = {"edgekit": __version__}
+    for name in _TOOLS:
+        try:
+            tools[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return tools
+
+
+def _entries(folder: Path, known: Mapping[str, FileEntry]) -> tuple[FileEntry, ...]:
+    """Every file but the manifest, in path order; hashes already known are not computed again."""
+    entries = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != MANIFEST_NAME:
+            entries.append(known.get(name) or FileEntry(path=name, size_bytes=path.stat().st_size, sha256=sha256(path)))
+    return tuple(entries)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_CALLS = {
+    "embedding": 'session.embed(["first text", "second text"])  # float32 [2, width]',
+    "text-classification": 'session.classify(["a text"])  # per text: [{"label", "score"}], best first',
+    "token-classification": 'session.classify(["a text"])  # per text: one {"start", "end", "label", ...} a token',
+    "image-classification": 'session.classify(["photo.jpg"])  # per picture: [{"label", "score"}], best first',
+    "causal-lm": 'for piece in session.generate("Once upon", max_tokens=64): print(piece, end="")',
+    "tensors": "session.run({name: array})  # see inputs and outputs in edgekit.json",
+}
+_REQUIREMENTS = {"onnxruntime": "numpy onnxruntime tokenizers", "llama.cpp": "numpy llama-cpp-python"}
+
+
+def _readme(draft: Manifest, report: Report) -> str:
+    call = _CALLS[draft.task]
+    if draft.kind == "chat":
+        call = 'for piece in session.chat([{"role": "user", "content": "Hello"}]): print(piece, end="")'
+    argument = "" if draft.task == "tensors" else " photo.jpg" if draft.task == "image-classification" else ' "a text"'
+    return f"""# {draft.name}
+
+{draft.strategy} for {draft.device.title}, packed by edgekit {draft.provenance.tools["edgekit"]}.
+Validation: {report.status}.
+(report.html shows every figure; report.json has the same for machines).
+
+## Command line
+
+    pip install {_REQUIREMENTS[draft.engine]}
+    python runtime/run.py{argument}
+
+## Python
+
+    import sys; sys.path.insert(0, "runtime")
+    import edgekit_runtime as rt
+    with rt.open(".") as session:
+        {call}
+"""

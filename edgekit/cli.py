@@ -1,0 +1,145 @@
+"""The command line: text in, text out, nothing else.
+
+Fire would run a command before it notices a misspelt flag, turn 1.10 into a float and print tracebacks. So flags are
+checked against the command's signature first; each command returns an unexecuted call; Fire consumes every argument;
+then `main` runs the call. Values stay text until a command parses them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import inspect
+import io
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from edgekit import __version__
+from edgekit.commands import COMMANDS, Call
+from edgekit.errors import EdgekitError, Interrupted, UsageError
+
+_GLOBAL_FLAGS = ("json", "debug", "help")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0 or the error's own code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return _run(words)
+    except EdgekitError as error:
+        if debug:
+            raise
+        sys.stderr.write(f"edgekit: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("edgekit: interrupted; nothing was written\n")
+        return Interrupted.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        sys.stderr.write(
+            f"edgekit: unexpected {type(error).__name__}: {error} - --debug shows where; please report it\n"
+        )
+        return 1
+
+
+def _terminated(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(words: list[str]) -> int:
+    from edgekit import manual
+
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(manual.page(words[1:]))
+        return 0
+    if words[0] in ("--version", "-V"):
+        print(__version__)
+        return 0
+    name, rest = _command(words)
+    if "--help" in rest or "-h" in rest:
+        print(manual.page(name.split()))
+        return 0
+    as_json = "--json" in rest
+    rest = [word for word in rest if word not in ("--json", "--debug")]
+    _check_flags(name, rest)
+    call = _parse(name, rest)
+    outcome = call._run()
+    if as_json:
+        print(json.dumps(outcome.value, ensure_ascii=False))
+    else:
+        print(outcome.text)
+    if outcome.error is not None:
+        raise outcome.error
+    return 0
+
+
+def _command(words: list[str]) -> tuple[str, list[str]]:
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if name in COMMANDS:
+            return name, words[length:]
+    if words[0] == "devices":
+        known = [name.split()[1] for name in COMMANDS if name.startswith("devices ")]
+        given = words[1] if len(words) > 1 else ""
+        raise UsageError(f"edgekit devices has no {given!r}", _nearest(given, known))
+    raise UsageError(f"there is no command {words[0]!r}", _nearest(words[0], [name.split()[0] for name in COMMANDS]))
+
+
+def _nearest(given: str, known: Iterable[str]) -> str:
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(given, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(names)}"
+
+
+def _check_flags(name: str, words: Sequence[str]) -> None:
+    """Unknown flags and missing values are refused before Fire sees them, and before anything runs."""
+    parameters = inspect.signature(COMMANDS[name]).parameters
+    known = {f"--{each.replace('_', '-')}" for each in (*parameters, *_GLOBAL_FLAGS)}
+    for index, word in enumerate(words):
+        if word == "-" or not word.startswith("-") or re.fullmatch(r"-[0-9.]+", word):
+            continue
+        flag, equals, _ = word.partition("=")
+        spelt = flag.replace("_", "-")
+        if spelt not in known:
+            raise UsageError(f"edgekit {name} has no flag {flag}", _nearest(spelt, sorted(known)))
+        default = parameters[spelt[2:].replace("-", "_")].default
+        following = words[index + 1] if index + 1 < len(words) else "--"
+        if not equals and default is not False and following.startswith("--"):
+            raise UsageError(f"{flag} needs a value", f"edgekit {name} --help")
+
+
+def _parse(name: str, words: list[str]) -> Call:
+    """Let Fire bind the words to the command's parameters, every value as text."""
+    import fire
+    from fire.core import FireExit
+    from fire.decorators import SetParseFn
+
+    command = SetParseFn(str)(COMMANDS[name])
+    silence = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(silence), contextlib.redirect_stdout(silence):
+            call = fire.Fire(command, command=words, name=f"edgekit {name}", serialize=lambda _: None)
+    except FireExit as error:
+        raise UsageError(_fire_fault(name, error), f"edgekit {name} --help") from None
+    if not isinstance(call, Call):
+        raise UsageError(f"edgekit {name} does not take {words}", f"edgekit {name} --help")
+    return call
+
+
+def _fire_fault(name: str, error: Any) -> str:
+    told = error.trace.elements[-1].ErrorAsStr() if error.trace.HasError() else str(error)
+    missing = re.search(r"missing.*?: (.*)$|did not specify.*?: (.*)$", told)
+    if missing:
+        return f"edgekit {name} needs {(missing[1] or missing[2]).strip()}"
+    return f"edgekit {name}: {told}"

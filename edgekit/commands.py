@@ -1,0 +1,252 @@
+"""The commands: each checks its flags and returns an unexecuted call, which `edgekit.cli` runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit import flags, tables
+from edgekit.errors import BadProfile, EdgekitError, LimitMissed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command came to: a value for machines, text for people, and the error it still ends in, if any."""
+
+    value: Any
+    text: str
+    error: EdgekitError | None = None
+
+
+class Call:
+    """A command with its arguments, not yet run. Opaque, so that Fire finds nothing to look into."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Callable[[], Outcome]) -> None:
+        self._run = run
+
+
+def pack(
+    model: str,
+    *,
+    device: str = "host",
+    out: str | None = None,
+    strategy: str = "auto",
+    eval: str | None = None,  # noqa: A002
+    calibration: str | None = None,
+    task: str | None = None,
+    revision: str | None = None,
+    threads: str | None = None,
+    max_ram: str | None = None,
+    max_disk: str | None = None,
+    max_latency_ms: str | None = None,
+    min_tokens_per_s: str | None = None,
+    min_cosine: str | None = None,
+    min_neighbours: str | None = None,
+    min_agreement: str | None = None,
+    max_kl: str | None = None,
+    max_kl_p99: str | None = None,
+    min_top1: str | None = None,
+    max_perplexity_ratio: str | None = None,
+    max_drop: str | None = None,
+    max_slowdown: str | None = None,
+    context: str | None = None,
+    allow_pickle: str | bool = False,
+    trust_remote_code: str | bool = False,
+    force: str | bool = False,
+) -> Call:
+    given = dict(locals())
+    limits = flags.limits({name: given[name] for name in flags.LIMIT_FLAGS})
+    workers = flags.whole("--threads", threads)
+    permits: Any = {
+        name: flags.yes(f"--{name.replace('_', '-')}", given[name])
+        for name in ("allow_pickle", "trust_remote_code", "force")
+    }
+
+    def run() -> Outcome:
+        from edgekit.packer import pack as pack_model
+        from edgekit.progress import watch
+        from edgekit.report import to_text
+
+        with watch() as progress:
+            packed = pack_model(
+                model, device, out=out, strategy=strategy, eval_file=eval, calibration_file=calibration, limits=limits,
+                task=flags.task(task), revision=revision, threads=workers, progress=progress, **permits,
+            )  # fmt: skip
+        value = {"bundle": str(packed.folder), "report": packed.report.model_dump(mode="json")}
+        return Outcome(value, f"{to_text(packed.report)}\nbundle: {packed.folder}")
+
+    return Call(run)
+
+
+def plan(
+    model: str,
+    *,
+    device: str = "host",
+    strategy: str = "auto",
+    task: str | None = None,
+    revision: str | None = None,
+    max_ram: str | None = None,
+    max_disk: str | None = None,
+    max_latency_ms: str | None = None,
+    min_tokens_per_s: str | None = None,
+    context: str | None = None,
+    allow_pickle: str | bool = False,
+    trust_remote_code: str | bool = False,
+) -> Call:
+    given = dict(locals())
+    names = ("max_ram", "max_disk", "max_latency_ms", "min_tokens_per_s", "context")
+    limits = flags.limits({name: given[name] for name in names})
+    permits: Any = {
+        name: flags.yes(f"--{name.replace('_', '-')}", given[name]) for name in ("allow_pickle", "trust_remote_code")
+    }
+
+    def run() -> Outcome:
+        from edgekit.packer import plan as plan_model
+
+        made = plan_model(
+            model, device, strategy=strategy, limits=limits, task=flags.task(task), revision=revision, **permits
+        )
+        return Outcome(tables.plan_value(made), tables.plan_text(made))
+
+    return Call(run)
+
+
+def validate(
+    bundle: str,
+    *,
+    model: str | None = None,
+    eval: str | None = None,  # noqa: A002
+    device: str | None = None,
+    threads: str | None = None,
+    on: str = "local",
+    html: str | None = None,
+) -> Call:
+    workers = flags.whole("--threads", threads)
+
+    def run() -> Outcome:
+        from edgekit.progress import watch
+        from edgekit.report import to_text
+        from edgekit.revalidate import validate as validate_bundle
+
+        with watch() as progress:
+            report = validate_bundle(
+                bundle, model=model, eval_file=eval, device=device, threads=workers, target=on, progress=progress
+            )
+        if html is not None:
+            from edgekit.html import page
+
+            Path(html).write_text(page(report), encoding="utf-8")
+        missed = ", ".join(row.name for row in report.missed)
+        error = LimitMissed(f"{bundle} missed {missed}", "the table shows by how much") if missed else None
+        return Outcome(report.model_dump(mode="json"), to_text(report), error)
+
+    return Call(run)
+
+
+def run(bundle: str, *inputs: str, threads: str | None = None, max_tokens: str = "128") -> Call:
+    workers, most = flags.whole("--threads", threads), flags.whole("--max-tokens", max_tokens)
+
+    def start() -> Outcome:
+        from edgekit.running import run as run_bundle
+
+        assert most is not None
+        result = run_bundle(bundle, inputs, threads=workers, max_tokens=most)
+        if isinstance(result, list):
+            return Outcome(result, tables.run_text(result, inputs))
+        pieces = []
+        for piece in result:
+            pieces.append(piece)
+            if not wants_json():
+                print(piece, end="", flush=True)
+        return Outcome({"text": "".join(pieces)}, "")
+
+    return Call(start)
+
+
+def inspect_(
+    path: str, *, revision: str | None = None, allow_pickle: str | bool = False, trust_remote_code: str | bool = False
+) -> Call:
+    pickle, remote = flags.yes("--allow-pickle", allow_pickle), flags.yes("--trust-remote-code", trust_remote_code)
+
+    def start() -> Outcome:
+        from edgekit.inspection import inspect as inspect_path
+
+        facts = inspect_path(path, revision=revision, allow_pickle=pickle, trust_remote_code=remote)
+        return Outcome(facts, tables.facts_text(facts))
+
+    return Call(start)
+
+
+def verify(bundle: str) -> Call:
+    def start() -> Outcome:
+        from edgekit.bundle import verify as verify_bundle
+
+        manifest = verify_bundle(Path(bundle))
+        value = {"bundle": bundle, "files": len(manifest.files), "status": manifest.status}
+        return Outcome(value, f"{bundle}: {len(manifest.files)} files, every hash right; validation: {manifest.status}")
+
+    return Call(start)
+
+
+def devices_list() -> Call:
+    def start() -> Outcome:
+        from edgekit.device import profiles
+
+        found = profiles()
+        return Outcome([profile.model_dump(mode="json") for profile in found], tables.devices_text(found))
+
+    return Call(start)
+
+
+def devices_show(name: str) -> Call:
+    def start() -> Outcome:
+        from edgekit.device import load_profile, to_toml
+
+        profile = load_profile(name)
+        return Outcome(profile.model_dump(mode="json"), to_toml(profile))
+
+    return Call(start)
+
+
+def devices_detect() -> Call:
+    def start() -> Outcome:
+        from edgekit.device import detect, to_toml
+
+        profile = detect()
+        return Outcome(profile.model_dump(mode="json"), to_toml(profile))
+
+    return Call(start)
+
+
+def devices_check(file: str) -> Call:
+    def start() -> Outcome:
+        from edgekit.device import check_profile
+
+        faults = check_profile(Path(file))
+        error = BadProfile(f"{file}: {len(faults)} faults", "each is listed above") if faults else None
+        return Outcome({"file": file, "faults": faults}, "\n".join(faults) or f"{file}: no fault found", error)
+
+    return Call(start)
+
+
+COMMANDS: dict[str, Callable[..., Call]] = {
+    "pack": pack,
+    "plan": plan,
+    "validate": validate,
+    "run": run,
+    "inspect": inspect_,
+    "verify": verify,
+    "devices list": devices_list,
+    "devices show": devices_show,
+    "devices detect": devices_detect,
+    "devices check": devices_check,
+}
+
+
+def wants_json() -> bool:
+    return "--json" in sys.argv

@@ -1,0 +1,224 @@
+"""Findings: every figure of an examined bundle as a row of the report, with its limit, estimate and origin."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgekit.device import DeviceProfile
+from edgekit.limits import Limits
+from edgekit.manifest import Manifest
+from edgekit.measure import Measurement
+from edgekit.reference import Reference
+from edgekit.report import Host, Report, Row, judged
+from edgekit.strategies import Candidate, Estimate
+from edgekit.validation import Examined
+
+# figure -> (unit, bound, field of Limits). The flag is the field's name with dashes.
+_FIDELITY_LIMITS: Mapping[str, tuple[str, str | None]] = {
+    "mean cosine": ("min", "min_cosine"),
+    "neighbours kept": ("min", "min_neighbours"),
+    "agreement": ("min", "min_agreement"),
+    "top-1 agreement": ("min", "min_top1"),
+    "mean KL": ("max", "max_kl"),
+    "p99 KL": ("max", "max_kl_p99"),
+    "perplexity ratio": ("max", "max_perplexity_ratio"),
+    "drop": ("max", "max_drop"),
+}
+_FP32_BITS = 32
+_CLASSIFIER_TASKS = ("text-classification", "token-classification", "image-classification")
+
+
+def build_report(
+    manifest: Manifest,
+    examined: Examined,
+    candidate: Candidate | None,
+    device: DeviceProfile,
+    limits: Limits,
+    reference: Reference,
+    bundle: Path,
+    created_utc: str,
+) -> Report:
+    """Every figure as a row, judged."""
+    result = examined.measurement.result
+    host = Host(
+        cpu=str(result["cpu"]),
+        isa=tuple(result["isa"]),
+        threads=int(result["threads"]),
+        system=str(result["system"]),
+    )
+    where = f"measured on {host.cpu}, {host.threads} threads"
+    rows = [
+        *_fidelity_rows(manifest.task, examined, limits, where),
+        *_speed_rows(manifest.task, examined, candidate, limits, where),
+        *_memory_rows(manifest, examined, candidate, device, limits, bundle, where),
+    ]
+    rows = [judged(row) for row in rows]
+    failed = any(row.passed is False for row in rows)
+    is_host = device.name == "host"
+    notes = list(candidate.notes) if candidate else []
+    if not is_host:
+        notes.append(f"speed was measured here, not on {device.title}; on the device it is an estimate or unknown")
+    if examined.token_mismatches:
+        notes.append(f"token ids differ on {examined.token_mismatches[0]!r}")
+    if not any(row.name == "peak RSS" and row.limit is not None for row in rows):
+        notes.append(f"how much RAM {device.title} lets an app use is not known, so no memory limit was held")
+    return Report(
+        model=manifest.name,
+        task=manifest.task,
+        strategy=manifest.strategy,
+        device=device.name,
+        device_is_host=is_host,
+        status="failed" if failed else "passed",
+        reference=reference.description,
+        evaluated_on=examined.questions.origin,
+        baseline=_baseline_told(examined, reference),
+        host=host,
+        model_sha256=next(entry.sha256 for entry in manifest.files if entry.path == manifest.model_file),
+        rows=tuple(rows),
+        series=_series(examined),
+        notes=tuple(notes),
+        created_utc=created_utc,
+    )
+
+
+def _fidelity_rows(task: str, examined: Examined, limits: Limits, where: str) -> list[Row]:
+    rows = []
+    for name, value in examined.fidelity.figures.items():
+        bound, field = _FIDELITY_LIMITS.get(name, (None, None))
+        if name == "mean KL" and task in _CLASSIFIER_TASKS:
+            bound, field = None, None
+        limit = getattr(limits, field) if field else None
+        unit = "nats" if "KL" in name else ""
+        rows.append(_row(name, unit, value, where, bound, limit, field))
+    if examined.measurement.result.get("token_ids"):
+        mismatches = float(len(examined.token_mismatches))
+        rows.append(_row("texts tokenized differently", "", mismatches, where, "max", 0.0))
+    return rows
+
+
+def _speed_rows(task: str, examined: Examined, candidate: Candidate | None, limits: Limits, where: str) -> list[Row]:
+    figure = examined.measurement.figure
+    where = f"{where}; {examined.questions.latency_told}"
+    rows = [
+        _row("load time", "ms", figure("load_ms"), where),
+        _row("first inference", "ms", figure("first_ms"), where),
+    ]
+    if task == "causal-lm":
+        speed = candidate.tokens_per_s if candidate else None
+        rows += [
+            _row("time to first token", "ms", figure("ttft_ms"), where),
+            _row("prefill speed", "tokens/s", figure("prefill_tokens_per_s"), where),
+            _row(
+                "decode speed",
+                "tokens/s",
+                figure("decode_tokens_per_s"),
+                where,
+                "min",
+                limits.min_tokens_per_s,
+                "min_tokens_per_s",
+                speed,
+            ),
+        ]
+    else:
+        latency = candidate.latency_ms if candidate else None
+        rows += [
+            _row("latency p50", "ms", figure("p50_ms"), where, "max", limits.max_latency_ms, "max_latency_ms", latency),
+            _row("latency p90", "ms", figure("p90_ms"), where),
+            _row("latency p99", "ms", figure("p99_ms"), where),
+        ]
+    ratio = _slowdown(task, examined)
+    if ratio is not None:
+        # The unquantized fallback is the fp32 model: against torch its ratio is told, and nothing is asked of it.
+        gate = limits.max_slowdown if candidate is not None and candidate.faithfulness < _FP32_BITS else None
+        rows.append(_row("latency over fp32", "x", ratio, where, "max", gate, "max_slowdown"))
+    return rows
+
+
+def _slowdown(task: str, examined: Examined) -> float | None:
+    """Median latency of the bundle over the fp32 original's; None where the bundle is the fp32 original."""
+    measurement = examined.measurement
+    baseline = measurement.samples("baseline_latency_ms") or tuple(examined.reference_ms)
+    own = measurement.samples("paired_latency_ms") or _own_ms(task, measurement)
+    if not baseline or not own:
+        return None
+    return statistics.median(own) / statistics.median(baseline)
+
+
+def _own_ms(task: str, measurement: Measurement) -> tuple[float, ...]:
+    return measurement.samples("decode_ms" if task == "causal-lm" else "latency_ms")
+
+
+def _baseline_told(examined: Examined, reference: Reference) -> str:
+    if examined.measurement.samples("baseline_latency_ms"):
+        return "the fp32 model in the same engine, timed in turn with the bundle"
+    return f"{reference.description}, timed before the bundle on the same machine"
+
+
+def _memory_rows(
+    manifest: Manifest,
+    examined: Examined,
+    candidate: Candidate | None,
+    device: DeviceProfile,
+    limits: Limits,
+    bundle: Path,
+    where: str,
+) -> list[Row]:
+    figure = examined.measurement.figure
+    budget = device.ram_budget_bytes if limits.max_ram_bytes is None else limits.max_ram_bytes
+    ram, disk = (candidate.ram_bytes, candidate.disk_bytes) if candidate else (None, None)
+    total = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+    rows = [
+        _row("peak RSS", "bytes", figure("peak_rss_bytes"), where, "max", budget, "max_ram", ram),
+        _row("anonymous memory", "bytes", figure("anonymous_bytes"), where),
+        _row("model file", "bytes", float(manifest.memory.file_bytes), "read from the file", estimate=disk),
+        _row("bundle on disk", "bytes", float(total), "read from the files", "max", limits.max_disk_bytes, "max_disk"),
+    ]
+    if manifest.memory.kv_bytes:
+        rows.insert(2, _row("KV cache", "bytes", None, "not measured", estimate=_exact(manifest.memory.kv_bytes)))
+    return rows
+
+
+def _exact(value: float) -> Estimate:
+    return Estimate(value, value, "computed from the shape of the cache")
+
+
+def _row(
+    name: str,
+    unit: str,
+    measured: float | None,
+    where: str,
+    bound: str | None = None,
+    limit: float | None = None,
+    field: str | None = None,
+    estimate: Estimate | None = None,
+) -> Row:
+    return Row.model_validate(
+        {
+            "name": name,
+            "unit": unit,
+            "measured": measured,
+            "where": where,
+            "bound": bound,
+            "limit": limit,
+            "flag": f"--{field.replace('_', '-')}" if field else "",
+            "estimate_low": estimate.low if estimate else None,
+            "estimate_high": estimate.high if estimate else None,
+            "estimate_basis": estimate.basis if estimate else "",
+        }
+    )
+
+
+def _series(examined: Examined) -> dict[str, tuple[float, ...]]:
+    measurement = examined.measurement
+    series = {
+        "latency": measurement.samples("latency_ms"),
+        "decode step": measurement.samples("decode_ms"),
+        "latency of fp32": measurement.samples("baseline_latency_ms"),
+        **{name: tuple(values) for name, values in examined.fidelity.series.items()},
+    }
+    if examined.reference_ms:
+        name = "decode step of fp32" if series["decode step"] else "latency of fp32"
+        series[name] = tuple(examined.reference_ms)
+    return {name: values for name, values in series.items() if values}

@@ -1,0 +1,81 @@
+"""Values of command-line flags: text in, checked values out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import cast, get_args
+
+from edgekit.errors import UsageError
+from edgekit.limits import Limits
+from edgekit.model import Task
+
+_SIZE_UNITS = {
+    "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30,
+}  # fmt: skip
+LIMIT_FLAGS = (
+    "max_ram", "max_disk", "max_latency_ms", "min_tokens_per_s", "min_cosine", "min_neighbours", "min_agreement",
+    "max_kl", "max_kl_p99", "min_top1", "max_perplexity_ratio", "max_drop", "max_slowdown", "context",
+)  # fmt: skip
+
+
+def size(flag: str, text: str | None) -> int | None:
+    """ "1.5GB" -> 1500000000; a bare number is bytes."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([A-Za-z]*)", text)
+    if match is None or match[2].upper() not in _SIZE_UNITS:
+        raise UsageError(f"{flag} is {text!r}", "give bytes or a unit: 800MB, 1.5GB, 512MiB")
+    return int(float(match[1]) * _SIZE_UNITS[match[2].upper()])
+
+
+def number(flag: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise UsageError(f"{flag} is {text!r}, not a number") from None
+    if not 0 <= value < float("inf"):
+        raise UsageError(f"{flag} is {text}", "give a number of at least 0")
+    return value
+
+
+def whole(flag: str, text: str | None) -> int | None:
+    value = number(flag, text)
+    if value is not None and (value != int(value) or value < 1):
+        raise UsageError(f"{flag} is {text}", "give a whole number of at least 1")
+    return None if value is None else int(value)
+
+
+def yes(flag: str, text: str | bool) -> bool:
+    if str(text) not in ("True", "False"):
+        raise UsageError(f"{flag} takes no value, but {text!r} follows it", f"write {flag} last, or {flag}=True")
+    return str(text) == "True"
+
+
+_LIMIT_PARSERS: dict[str, Callable[[str, str | None], float | None]] = {
+    "max_ram": size,
+    "max_disk": size,
+    "context": whole,
+}
+
+
+def limits(given: Mapping[str, str | None]) -> Limits:
+    """Limits from flags: --max-ram and --max-disk are sizes, --context is max tokens, the rest plain numbers."""
+    names = {"max_ram": "max_ram_bytes", "max_disk": "max_disk_bytes", "context": "context_tokens"}
+    values = {}
+    for name, text in given.items():
+        value = _LIMIT_PARSERS.get(name, number)(f"--{name.replace('_', '-')}", text)
+        if value is not None:
+            values[names.get(name, name)] = value
+    known = {field.name for field in fields(Limits)}
+    assert known >= set(values), values
+    return Limits(**values)  # type: ignore[arg-type]
+
+
+def task(text: str | None) -> Task | None:
+    if text is not None and text not in get_args(Task):
+        raise UsageError(f"there is no task {text!r}", f"choose one of {', '.join(get_args(Task))}")
+    return cast(Task | None, text)

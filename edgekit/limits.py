@@ -1,0 +1,38 @@
+"""Limits: what a bundle must hold to be shipped. Each has a default, a flag, and a row in the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+DEFAULT_CONTEXT_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Limits:
+    """None means that nothing is asked, except for `max_ram_bytes`, where it means what the device lets an app use.
+
+    `max_slowdown` is the bundle's median latency over the fp32 original's, both on the machine that measures.
+    `max_drop` is in points of the task metric (accuracy, Spearman's rho: 0.01 is one point), original minus bundle,
+    and is asked only where `--eval` brings labels.
+    """
+
+    max_ram_bytes: int | None = None
+    max_disk_bytes: int | None = None
+    max_latency_ms: float | None = None
+    min_tokens_per_s: float | None = None
+    min_cosine: float = 0.98
+    min_neighbours: float | None = None
+    min_agreement: float = 0.99
+    max_kl: float = 0.1
+    max_kl_p99: float | None = None
+    min_top1: float = 0.85
+    max_perplexity_ratio: float | None = None
+    max_drop: float = 0.01
+    max_slowdown: float = 1.0
+    context_tokens: int = DEFAULT_CONTEXT_TOKENS
+
+    def changed(self) -> dict[str, float]:
+        """The limits that differ from the defaults, by name."""
+        return {
+            item.name: getattr(self, item.name) for item in fields(self) if getattr(self, item.name) != item.default
+        }

@@ -1,0 +1,113 @@
+"""Help that a person wants to read: one screen a command, with an example."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_TOP = """edgekit: pack a trained model for an edge device, and prove that it fits, runs and answers like the original
+
+    edgekit pack MODEL --device DEVICE     choose, export, quantize, validate, write a bundle
+    edgekit plan MODEL --device DEVICE     what pack would try, and what not and why; writes nothing
+    edgekit validate BUNDLE                measure a bundle on this machine
+    edgekit run BUNDLE TEXT...             run a bundle as an app would
+    edgekit inspect MODEL|BUNDLE           what it is: task, family, tensors, files
+    edgekit verify BUNDLE                  check every hash and path
+    edgekit devices list|show|detect|check the device profiles
+
+Every command takes --json (results for machines), --debug (tracebacks) and --help (one screen, with an example).
+
+Example:  edgekit pack sentence-transformers/all-MiniLM-L6-v2 --device raspberry-pi-5-8gb"""
+
+_PACK = """edgekit pack MODEL [--device DEVICE] [--out DIR] [flags]
+
+MODEL is a Hugging Face or sentence-transformers folder, a hub id, an .onnx or a .gguf file. Candidates are made and
+measured in the order of `edgekit plan` until one holds every limit; nothing is written if none does.
+
+  --device DEVICE       a name or alias of `edgekit devices list`, a TOML file, or host (default: this machine)
+  --out DIR             where the bundle goes (default MODEL-DEVICE here); never overwritten without --force
+  --strategy NAME       auto, onnx-int8, onnx-fp32, gguf, or one preset: gguf-Q4_K_M (default auto)
+  --eval FILE           .jsonl or .csv: text; text,label; tokens,labels; image,label; text_a,text_b,score
+  --calibration FILE    image,... rows to calibrate a convolution net on (default: drawn pictures)
+  --task TASK           where the model does not say: embedding, text-classification, ...
+  --revision SHA        of a hub model         --threads N       to measure with (default: the device's cores)
+limits
+  --max-ram 1.5GB       (default: what the device lets an app use)     --max-disk 40MB
+  --max-latency-ms 20   --min-tokens-per-s 8   --context 2048
+  --max-slowdown 1.0    latency over the fp32 original's
+  --min-cosine 0.98     --min-neighbours 0.9   (embeddings)            --min-agreement 0.99 (classifiers)
+  --max-kl 0.1          --max-kl-p99           --min-top1 0.85         --max-perplexity-ratio (LMs)
+  --max-drop 0.01       of the task metric, with --eval labels
+permissions
+  --allow-pickle        read pickled weights (weights only)            --trust-remote-code
+  --force               replace an existing bundle; write the nearest miss, marked as failed, if none passes
+
+Example:  edgekit pack ./my-encoder --device raspberry-pi-5-8gb --min-cosine 0.99 --out my-encoder-pi5"""
+
+_PLAN = """edgekit plan MODEL [--device DEVICE] [flags]
+
+Prints every candidate with its estimates, in the order `pack` would try them, and every rejection with its reason.
+Only configuration and headers are read; nothing is written.
+
+  --device DEVICE    --strategy NAME    --task TASK    --revision SHA
+  --max-ram SIZE     --max-disk SIZE    --max-latency-ms MS    --min-tokens-per-s N    --context TOKENS
+  --allow-pickle     --trust-remote-code
+
+Example:  edgekit plan ./my-llama --device raspberry-pi-5-8gb --context 4096"""
+
+_VALIDATE = """edgekit validate BUNDLE [flags]
+
+Verifies the bundle, replays its goldens, and measures load time, latency and memory in a fresh process on this
+machine. Fidelity needs the source model: the one it was packed from if it is still there unchanged, or --model.
+The bundle is not changed. Exit status 31 if a limit is missed.
+
+  --model MODEL      the original to compare with
+  --eval FILE        as for pack
+  --device DEVICE    hold it against another device's limits than its own
+  --threads N        --on TARGET (local)     --html FILE  write the report as a page
+
+Example:  edgekit validate my-encoder-pi5 --html report.html"""
+
+_RUN = """edgekit run BUNDLE TEXT... [flags]
+
+Embeddings: the cosine similarities of several texts, or the first values of one. Classifiers: labels with scores
+(give picture paths to an image model). Language models: streams an answer; a chat model through its template.
+
+  --threads N        --max-tokens N (default 128)
+
+Example:  edgekit run my-encoder-pi5 "a cat on a mat" "a kitten on a rug" """
+
+_INSPECT = """edgekit inspect MODEL|BUNDLE [--revision SHA] [--allow-pickle] [--trust-remote-code]
+
+What it is, on what evidence: task, kind (base, chat, embedding, classifier), parameters, stored types, labels,
+licence; for a bundle its whole manifest, after verifying it.
+
+Example:  edgekit inspect ./my-llama --json"""
+
+_VERIFY = """edgekit verify BUNDLE
+
+Checks the manifest's schema, every path, size and SHA-256, and that nothing else lies in the folder.
+Exit status 27 if anything is wrong.
+
+Example:  edgekit verify my-encoder-pi5"""
+
+_DEVICES = """edgekit devices list             every profile
+edgekit devices show NAME        one profile as TOML, with the status and source of each figure
+edgekit devices detect           a profile of this machine; memory bandwidth is measured
+edgekit devices check FILE       what is wrong with a profile, line by line
+
+Example:  edgekit devices detect > my-box.toml && edgekit devices check my-box.toml"""
+
+_PAGES = {
+    "pack": _PACK,
+    "plan": _PLAN,
+    "validate": _VALIDATE,
+    "run": _RUN,
+    "inspect": _INSPECT,
+    "verify": _VERIFY,
+    "devices": _DEVICES,
+}
+
+
+def page(words: Sequence[str]) -> str:
+    """The page for a command; the overview for none, or for a word that is no command."""
+    return _PAGES.get(words[0], _TOP) if words else _TOP

@@ -1,0 +1,337 @@
+"""The story: open, plan, make, validate, write. It reads like the list in docs/architecture.md."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit import bundle, findings, planner, questions, strategies, validation
+from edgekit.device import DeviceProfile, load_profile
+from edgekit.errors import DoesNotFit, EdgekitError, LimitMissed, MissingEngine, UsageError
+from edgekit.evaluation import EvalSet, default_set, read_eval
+from edgekit.limits import Limits
+from edgekit.manifest import Manifest, PlanSummary, Rejected, Tried
+from edgekit.model import SourceModel, Task, from_torch, open_model
+from edgekit.output import Output, writing
+from edgekit.planner import Miss, Plan
+from edgekit.progress import Progress, Silent
+from edgekit.reference import Reference, open_reference
+from edgekit.report import Report, Row, show, show_limit
+from edgekit.strategies import Candidate, Engine, Rejection
+
+if TYPE_CHECKING:
+    import torch
+
+_ENGINE_MODULES: Mapping[Engine, tuple[str, ...]] = {
+    "onnxruntime": ("onnxruntime", "onnx", "torch", "transformers"),
+    "llama.cpp": ("llama_cpp", "gguf"),
+}
+# Exports and graph rewrites hold the fp32 model several times over while they work.
+_WORK_SPACE_FACTOR = 4
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A bundle that was written: where, its contract, and what was measured."""
+
+    folder: Path
+    manifest: Manifest
+    report: Report
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    candidate: Candidate
+    staged: bundle.Staged
+    report: Report
+
+
+def pack(
+    model: str | Path | torch.nn.Module,
+    device: str | DeviceProfile = "host",
+    *,
+    out: str | Path | None = None,
+    strategy: str = "auto",
+    eval_file: str | Path | None = None,
+    calibration_file: str | Path | None = None,
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    example_inputs: Mapping[str, torch.Tensor] | None = None,
+    name: str | None = None,
+    revision: str | None = None,
+    task: Task | None = None,
+    threads: int | None = None,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Packed:
+    """Pack `model` for `device`, prove it against `limits`, and write the bundle to `out`.
+
+    `model` is a folder, file or hub id, or a torch module with `example_inputs` (one tensor an argument, by name, with
+    a batch axis first). `out` defaults to `<model>-<device>` here. Candidates are made and measured in the planner's
+    order until one holds every limit.
+
+    Raises DoesNotFit if no candidate can be within the device's budget, LimitMissed if each was measured and none
+    passed (with `force` the nearest miss is written instead, marked as failed), and the errors of opening and writing.
+    """
+    progress = progress or Silent()
+    progress.step("open the model")
+    source = _open(model, example_inputs, name, revision, task, allow_pickle, trust_remote_code)
+    profile = load_profile(device) if isinstance(device, str) else device
+    data = read_eval(Path(eval_file), source) if eval_file is not None else None
+    if calibration_file is not None:
+        source = replace(source, calibration=read_eval(Path(calibration_file), source).arrays)
+    chosen_plan = _plan(source, profile, limits, strategy)
+    if not chosen_plan.candidates:
+        raise _does_not_fit(chosen_plan)
+    destination = Path(out) if out is not None else Path(f"{source.name}-{profile.name}")
+    with writing(destination, force=force, need_bytes=_needed_bytes(source, chosen_plan)) as output:
+        work = _Work(source, profile, limits, data, threads or measuring_threads(profile), output, progress)
+        best, summary = work.first_that_passes(chosen_plan, keep_misses=force)
+        progress.step("write the bundle")
+        manifest, report = work.seal(best, summary)
+        return Packed(output.commit(best.staged.folder), manifest, report)
+
+
+def plan(
+    model: str | Path,
+    device: str | DeviceProfile = "host",
+    *,
+    strategy: str = "auto",
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    revision: str | None = None,
+    task: Task | None = None,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+) -> Plan:
+    """Every candidate for `model` on `device`, in the order of `pack`, and every rejection. Writes nothing."""
+    source = _open(model, None, None, revision, task, allow_pickle, trust_remote_code)
+    profile = load_profile(device) if isinstance(device, str) else device
+    return _plan(source, profile, limits, strategy)
+
+
+def _open(
+    model: str | Path | torch.nn.Module,
+    example_inputs: Mapping[str, torch.Tensor] | None,
+    name: str | None,
+    revision: str | None,
+    task: Task | None,
+    allow_pickle: bool,
+    trust_remote_code: bool,
+) -> SourceModel:
+    if isinstance(model, (str, Path)):
+        source = open_model(
+            model, revision=revision, task=task, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
+        )
+        return replace(source, name=name) if name else source
+    if not example_inputs:
+        raise UsageError("a torch module needs example_inputs", "give one tensor for each argument, by name")
+    return from_torch(model, example_inputs, name=name or type(model).__name__.lower(), task=task or "tensors")
+
+
+def _plan(source: SourceModel, profile: DeviceProfile, limits: Limits, strategy: str) -> Plan:
+    preset = None
+    if strategy != "auto" and strategy not in strategies.STRATEGIES:
+        strategy, preset = _split_strategy(strategy)
+    offers = planner.propose(source, profile, limits.context_tokens, strategy)
+    if preset is not None:
+        offers = tuple(offer for offer in offers if offer.label.lower() == f"{strategy} {preset}".lower())
+        if not offers:
+            raise UsageError(f"{strategy} has no {preset} for {source.name}", f"see edgekit plan --strategy {strategy}")
+    return planner.plan(source, profile, limits, offers, _installed_engines())
+
+
+def _split_strategy(text: str) -> tuple[str, str]:
+    """ "gguf-Q4_K_M" or "gguf:Q4_K_M" -> ("gguf", "Q4_K_M")."""
+    for name in strategies.STRATEGIES:
+        if text.startswith((f"{name}-", f"{name}:", f"{name} ")):
+            return name, text[len(name) + 1 :]
+    known = ", ".join(["auto", *strategies.STRATEGIES])
+    raise UsageError(f"there is no strategy {text!r}", f"choose one of {known}, or gguf-Q4_K_M and the like")
+
+
+def _installed_engines() -> tuple[Engine, ...]:
+    return tuple(
+        engine for engine, modules in _ENGINE_MODULES.items() if all(importlib.util.find_spec(name) for name in modules)
+    )
+
+
+def measuring_threads(profile: DeviceProfile) -> int:
+    """The device's cores, as far as this machine has them."""
+    return max(1, min(profile.cores, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1))
+
+
+def _needed_bytes(source: SourceModel, chosen_plan: Plan) -> int:
+    largest = max(candidate.disk_bytes.high for candidate in chosen_plan.candidates)
+    exports = any(candidate.engine == "onnxruntime" for candidate in chosen_plan.candidates)
+    return int(largest * 1.1) + (_WORK_SPACE_FACTOR * 4 * source.parameters if exports else 0)
+
+
+class _Work:
+    """One pack under way: makes and measures candidates, and remembers what each came to."""
+
+    def __init__(
+        self,
+        source: SourceModel,
+        profile: DeviceProfile,
+        limits: Limits,
+        data: EvalSet | None,
+        threads: int,
+        output: Output,
+        progress: Progress,
+    ) -> None:
+        self._source, self._profile, self._limits, self._data = source, profile, limits, data
+        self._threads, self._output, self._progress = threads, output, progress
+        self._created_utc = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._reference: Reference | None = None
+        self._questions: questions.Questions | None = None
+
+    def first_that_passes(self, chosen_plan: Plan, *, keep_misses: bool) -> tuple[_Attempt, PlanSummary]:
+        """Try candidates in order; after each miss the rest is planned anew with what was learnt."""
+        remaining, rejections = chosen_plan.candidates, list(chosen_plan.rejections)
+        attempts: list[_Attempt] = []
+        tried: list[Tried] = []
+        while remaining:
+            candidate, remaining = remaining[0], remaining[1:]
+            try:
+                attempt = self._attempt(candidate)
+            except MissingEngine as error:
+                rejections.append(Rejection(candidate.label, error.message, remedy=error.remedy))
+                continue
+            missed = attempt.report.missed
+            tried.append(Tried(candidate=candidate.label, passed=not missed, missed=tuple(map(_told, missed))))
+            if not missed:
+                return attempt, _summary(candidate, tried, rejections)
+            attempts.append(attempt)
+            if not keep_misses:
+                shutil.rmtree(attempt.staged.folder.parent)
+            remaining, learnt = planner.after_miss(candidate, _misses(missed), remaining)
+            rejections += learnt
+        if not attempts:
+            raise DoesNotFit(f"no candidate could be made: {_reasons(rejections)}")
+        nearest = min(attempts, key=lambda attempt: _distance(attempt.report))
+        if keep_misses:
+            return nearest, _summary(nearest.candidate, tried, rejections)
+        raise _all_missed(attempts, nearest, rejections)
+
+    def _attempt(self, candidate: Candidate) -> _Attempt:
+        self._progress.step(f"make {candidate.label}")
+        workdir = self._output.work / candidate.label.replace(" ", "-")
+        workdir.mkdir()
+        strategy = strategies.load(candidate.strategy)
+        artifact = strategy.make(candidate, self._source, self._profile, workdir, self._progress)
+        staged = bundle.stage(
+            workdir / "bundle", artifact, self._source, self._profile, self._limits, self._created_utc
+        )
+        self._progress.step(f"validate {candidate.label}")
+        reference, asked = self._ask()
+        examined = validation.examine(
+            staged.folder,
+            self._source,
+            reference,
+            asked,
+            candidate.engine,
+            self._threads,
+            artifact.baseline,
+            workdir / "answers",
+        )
+        report = findings.build_report(
+            staged.manifest,
+            examined,
+            candidate,
+            self._profile,
+            self._limits,
+            reference,
+            staged.folder,
+            self._created_utc,
+        )
+        return _Attempt(candidate, staged, report)
+
+    def _ask(self) -> tuple[Reference, questions.Questions]:
+        if self._reference is None or self._questions is None:
+            self._reference = open_reference(self._source, self._threads, self._output.work)
+            fallback = default_set(self._source)
+            self._questions = questions.ask(self._source, self._reference, self._data, fallback, self._limits)
+        return self._reference, self._questions
+
+    def seal(self, attempt: _Attempt, summary: PlanSummary) -> tuple[Manifest, Report]:
+        from edgekit.goldens import record
+
+        assert self._questions is not None
+        golden = record(attempt.staged.folder, self._questions)
+        report = attempt.report.model_copy(update={"plan": summary})
+        return bundle.seal(attempt.staged, report, golden, summary), report
+
+
+def _summary(chosen: Candidate, tried: list[Tried], rejections: list[Rejection]) -> PlanSummary:
+    rejected = tuple(
+        Rejected(
+            candidate=each.label,
+            reason=each.reason,
+            measured=each.measured,
+            limit=each.limit,
+            unit=each.unit,
+            remedy=each.remedy,
+        )
+        for each in rejections
+    )
+    return PlanSummary(chosen=chosen.label, tried=tuple(tried), rejected=rejected)
+
+
+def _told(row: Row) -> str:
+    return f"{row.name} {show(row.measured, row.unit)} (limit {show_limit(row)}, {row.flag or 'always held'})"
+
+
+def _misses(rows: tuple[Row, ...]) -> list[Miss]:
+    return [
+        Miss(row.name, row.measured, row.limit, row.flag)
+        for row in rows
+        if row.measured is not None and row.limit is not None
+    ]
+
+
+def _distance(report: Report) -> tuple[int, float]:
+    """How far from passing: the number of limits missed, then the largest relative overshoot."""
+    shares = [
+        abs(row.measured - row.limit) / max(abs(row.limit), 1e-9)
+        for row in report.missed
+        if row.measured is not None and row.limit is not None
+    ]
+    return len(report.missed), max(shares, default=float("inf"))
+
+
+def _reasons(rejections: list[Rejection] | tuple[Rejection, ...]) -> str:
+    return "; ".join(f"{each.label} {each.reason}" for each in rejections)
+
+
+def _does_not_fit(chosen_plan: Plan) -> EdgekitError:
+    """By how much the smallest candidate is over, and what would fit."""
+    sized = [each for each in chosen_plan.rejections if each.unit == "bytes" and each.measured and each.limit]
+    if not sized:
+        return DoesNotFit(f"nothing can be packed: {_reasons(chosen_plan.rejections)}", "see edgekit plan")
+    smallest = min(sized, key=lambda each: each.measured or 0.0)
+    assert smallest.measured is not None
+    assert smallest.limit is not None
+    over = show(smallest.measured - smallest.limit, "bytes")
+    return DoesNotFit(
+        f"{chosen_plan.model} does not fit {chosen_plan.device}: the smallest candidate, {smallest.label}, needs an"
+        f" estimated {show(smallest.measured, 'bytes')} against {show(smallest.limit, 'bytes')}, {over} too much",
+        smallest.remedy,
+    )
+
+
+def _all_missed(attempts: list[_Attempt], nearest: _Attempt, rejections: list[Rejection]) -> LimitMissed:
+    told = "; ".join(
+        f"{attempt.candidate.label} missed {', '.join(map(_told, attempt.report.missed))}" for attempt in attempts
+    )
+    untried = f"; not tried: {', '.join(each.label for each in rejections)}" if rejections else ""
+    return LimitMissed(
+        f"no candidate held every limit: {told}{untried}. Nearest miss: {nearest.candidate.label}",
+        "loosen the limit by its flag, or --force to write the nearest miss marked as failed",
+    )

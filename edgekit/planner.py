@@ -1,0 +1,211 @@
+"""Planning: model + device + limits -> candidates in the order they are tried, and every rejection with its reason.
+
+Pure: no I/O, no clock; the same inputs give the same plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from edgekit.device import DeviceProfile
+from edgekit.limits import Limits
+from edgekit.model import SourceModel
+from edgekit.strategies import STRATEGIES, Candidate, Engine, Rejection, load
+
+# Which engine is tried first for a task: encoders and vision nets through ONNX Runtime, decoders through llama.cpp.
+_PREFERRED_ENGINE: Mapping[str, str] = {"causal-lm": "llama.cpp"}
+
+# What to install where an engine is missing.
+ENGINE_EXTRAS: Mapping[Engine, str] = {"onnxruntime": "onnx", "llama.cpp": "gguf"}
+
+# Below this many bits kept per weight a candidate counts as quantized; above, it is a fallback, tried last.
+_QUANTIZED_BELOW_BITS = 10.0
+
+# Figures that fall with every bit given up.
+_FIDELITY = (
+    "mean cosine",
+    "neighbours kept",
+    "agreement",
+    "top-1 agreement",
+    "mean KL",
+    "p99 KL",
+    "perplexity ratio",
+    "drop",
+)
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A limit that a made candidate did not hold, as measured."""
+
+    name: str
+    measured: float
+    limit: float
+    flag: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Candidates in the order they will be tried; everything else with the one reason it will not be."""
+
+    model: str
+    task: str
+    device: str
+    limits: Limits
+    ram_limit_bytes: int | None
+    candidates: tuple[Candidate, ...]
+    rejections: tuple[Rejection, ...]
+
+
+def propose(
+    model: SourceModel, device: DeviceProfile, context_tokens: int, strategy: str = "auto"
+) -> tuple[Candidate | Rejection, ...]:
+    """What every strategy (or the one named) would offer for `model` on `device`."""
+    names = list(STRATEGIES) if strategy == "auto" else [strategy]
+    return tuple(offer for name in names for offer in load(name).propose(model, device, context_tokens))
+
+
+def plan(
+    model: SourceModel,
+    device: DeviceProfile,
+    limits: Limits,
+    offers: Iterable[Candidate | Rejection],
+    engines: Collection[Engine],
+) -> Plan:
+    """Keep the offers that may hold every limit, in the order they should be tried.
+
+    `engines` are those installed here, where candidates are made and measured.
+
+    An offer is rejected here only when even the low end of its estimate is over a limit; what may fit is tried and
+    measured.
+    """
+    ram_limit_bytes = device.ram_budget_bytes if limits.max_ram_bytes is None else limits.max_ram_bytes
+    candidates: list[Candidate] = []
+    rejections: list[Rejection] = []
+    for offer in offers:
+        if isinstance(offer, Rejection):
+            rejections.append(offer)
+        elif offer.engine not in engines:
+            rejections.append(_missing_engine(offer))
+        elif (rejection := _over_a_limit(offer, device, limits, ram_limit_bytes)) is not None:
+            rejections.append(rejection)
+        else:
+            candidates.append(offer)
+    preferred = _PREFERRED_ENGINE.get(model.task, "onnxruntime")
+    candidates.sort(key=lambda candidate: _order(candidate, preferred))
+    return Plan(
+        model=model.name,
+        task=model.task,
+        device=device.name,
+        limits=limits,
+        ram_limit_bytes=ram_limit_bytes,
+        candidates=tuple(candidates),
+        rejections=tuple(rejections),
+    )
+
+
+def _order(candidate: Candidate, preferred_engine: str) -> tuple[bool, bool, float, str]:
+    """Quantized before unquantized, the task's engine before the other, the most faithful first."""
+    fallback = candidate.faithfulness >= _QUANTIZED_BELOW_BITS
+    return (fallback, candidate.engine != preferred_engine, -candidate.faithfulness, candidate.label)
+
+
+def _missing_engine(candidate: Candidate) -> Rejection:
+    return Rejection(
+        candidate.label,
+        f"its engine, {candidate.engine}, is not installed here, so it could not be measured",
+        remedy=f"pip install 'edgekit[{ENGINE_EXTRAS[candidate.engine]}]'",
+    )
+
+
+def _over_a_limit(
+    candidate: Candidate, device: DeviceProfile, limits: Limits, ram_limit_bytes: int | None
+) -> Rejection | None:
+    if ram_limit_bytes is not None and candidate.ram_bytes.low > ram_limit_bytes:
+        return Rejection(
+            candidate.label,
+            f"needs more RAM than {device.title} lets an app use",
+            measured=candidate.ram_bytes.low,
+            limit=ram_limit_bytes,
+            unit="bytes",
+            remedy=_smaller_context(candidate, limits, ram_limit_bytes),
+        )
+    if limits.max_disk_bytes is not None and candidate.disk_bytes.low > limits.max_disk_bytes:
+        return Rejection(
+            candidate.label,
+            "is larger than --max-disk",
+            measured=candidate.disk_bytes.low,
+            limit=limits.max_disk_bytes,
+            unit="bytes",
+            remedy="raise --max-disk or choose fewer bits per weight",
+        )
+    speed = candidate.tokens_per_s
+    if limits.min_tokens_per_s is not None and speed is not None and speed.high < limits.min_tokens_per_s:
+        return Rejection(
+            candidate.label,
+            "decodes more slowly than --min-tokens-per-s",
+            measured=speed.high,
+            limit=limits.min_tokens_per_s,
+            unit="tokens/s",
+            remedy="choose fewer bits per weight or a smaller model",
+        )
+    latency = candidate.latency_ms
+    if limits.max_latency_ms is not None and latency is not None and latency.low > limits.max_latency_ms:
+        return Rejection(
+            candidate.label,
+            "is slower than --max-latency-ms",
+            measured=latency.low,
+            limit=limits.max_latency_ms,
+            unit="ms",
+            remedy="raise --max-latency-ms or choose a smaller model",
+        )
+    return None
+
+
+def _smaller_context(candidate: Candidate, limits: Limits, ram_limit_bytes: int) -> str:
+    """Whether a shorter context would fit, else by how much the model must shrink."""
+    over = candidate.ram_bytes.low - ram_limit_bytes
+    if candidate.kv_bytes > over and limits.context_tokens > 0:
+        bytes_per_token = candidate.kv_bytes / limits.context_tokens
+        fits = int(limits.context_tokens - over / bytes_per_token) // 128 * 128
+        if fits >= 128:
+            return f"fits with --context {fits}"
+    share = ram_limit_bytes / candidate.ram_bytes.low
+    return f"a device with {candidate.ram_bytes.low / 2**20:.0f} MiB for an app, or a model {share:.0%} of this size"
+
+
+def after_miss(
+    candidate: Candidate, missed: Iterable[Miss], remaining: Iterable[Candidate]
+) -> tuple[tuple[Candidate, ...], tuple[Rejection, ...]]:
+    """What is still worth trying once `candidate` was measured and missed: (kept, rejected with what was learnt).
+
+    A fidelity limit missed rules out the less faithful of the same strategy. A memory or size limit missed shifts the
+    other estimates of that strategy by the error seen, and rules out those that are then over it.
+    """
+    kept = list(remaining)
+    rejected: list[Rejection] = []
+    for miss in missed:
+        still = []
+        for other in kept:
+            reason = _learnt(candidate, miss, other)
+            if reason is None:
+                still.append(other)
+            else:
+                rejected.append(reason)
+        kept = still
+    return tuple(kept), tuple(rejected)
+
+
+def _learnt(candidate: Candidate, miss: Miss, other: Candidate) -> Rejection | None:
+    if other.strategy != candidate.strategy:
+        return None
+    if miss.name in _FIDELITY and other.faithfulness < candidate.faithfulness:
+        reason = f"keeps fewer bits than {candidate.label}, which missed {miss.name}"
+        return Rejection(other.label, reason, miss.measured, miss.limit, remedy=f"loosen {miss.flag}", estimated=False)
+    if miss.name == "peak RSS":
+        expected = other.ram_bytes.mid + miss.measured - candidate.ram_bytes.mid
+        if expected > miss.limit:
+            reason = f"expected to miss {miss.name} too, from the error seen on {candidate.label}"
+            return Rejection(other.label, reason, expected, miss.limit, "bytes", f"raise {miss.flag}")
+    return None

@@ -1,0 +1,123 @@
+"""What both sides are asked: inputs from the user's data or what stands in for it, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from edgekit.evaluation import EvalSet
+from edgekit.fidelity import Truth
+from edgekit.limits import Limits
+from edgekit.measure import Input
+from edgekit.model import SourceModel
+from edgekit.reference import Reference, TextReference
+
+DECODE_TOKENS = 32
+_LATENCY_TOKENS = 128
+_LM_WINDOW_TOKENS = 256
+_LM_MAX_TOKENS = 8192
+_LM_MAX_LOGIT_BYTES = 2**30
+_SAMPLED_SEQUENCES = 4
+_SAMPLED_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What both sides are asked: the inputs, what is known of them, and one input to time."""
+
+    inputs: Sequence[Input]
+    truth: Truth
+    latency: Input
+    latency_told: str
+    origin: str
+
+
+def ask(model: SourceModel, reference: Reference, data: EvalSet | None, fallback: EvalSet, limits: Limits) -> Questions:
+    """Turn evaluation data (the user's, or `fallback`) into inputs for both sides."""
+    if model.task == "causal-lm":
+        return _ask_language_model(model, cast(TextReference, reference), data, limits)
+    data = data or fallback
+    if data.arrays:
+        return Questions(data.arrays, Truth(targets=_targets(data, model)), data.arrays[0], "one input", data.origin)
+    return _ask_text(model, cast(TextReference, reference), data)
+
+
+def _ask_text(model: SourceModel, reference: TextReference, data: EvalSet) -> Questions:
+    texts = data.texts or tuple(" ".join(words) for words in data.words)
+    targets = _word_targets(data, model, reference) if data.words else _targets(data, model)
+    longest = min(_LATENCY_TOKENS, model.text.max_tokens if model.text else _LATENCY_TOKENS)
+    latency, count = _text_of(longest, texts, reference)
+    truth = Truth(targets=targets, pair_scores=data.pair_scores)
+    return Questions(texts, truth, latency, f"one text of {count} tokens", data.origin)
+
+
+def _ask_language_model(
+    model: SourceModel, reference: TextReference, data: EvalSet | None, limits: Limits
+) -> Questions:
+    context = min(limits.context_tokens, model.text.max_tokens if model.text else limits.context_tokens)
+    if data is None:
+        ids = reference.sample(_SAMPLED_SEQUENCES, min(_SAMPLED_TOKENS, context))
+        origin = f"{len(ids)} texts of {len(ids[0])} tokens drawn from the source model itself (temperature 1, seed 0)"
+    else:
+        vocabulary = int(model.config.get("vocab_size", 2**17))
+        most = min(_LM_MAX_TOKENS, _LM_MAX_LOGIT_BYTES // (4 * vocabulary))
+        ids = _windows((reference.tokenize(text) for text in data.texts), min(_LM_WINDOW_TOKENS, context), most)
+        origin = f"{data.origin}, {sum(map(len, ids))} tokens in windows of up to {min(_LM_WINDOW_TOKENS, context)}"
+    flat = [token for sequence in ids for token in sequence]
+    prompt = (flat * _LATENCY_TOKENS)[: max(1, min(_LATENCY_TOKENS, context - DECODE_TOKENS - 1))]
+    told = f"a prompt of {len(prompt)} tokens, {DECODE_TOKENS} decoded"
+    return Questions(ids, Truth(ids=ids), prompt, told, origin)
+
+
+def _windows(texts: Iterable[list[int]], window: int, most: int) -> list[list[int]]:
+    """Windows of at least two tokens, `most` tokens in all (of at least one window)."""
+    windows: list[list[int]] = []
+    taken = 0
+    for ids in texts:
+        for start in range(0, len(ids), window):
+            piece = ids[start : start + window]
+            if len(piece) < 2:
+                continue
+            if windows and taken + len(piece) > most:
+                return windows
+            windows.append(piece)
+            taken += len(piece)
+    return windows
+
+
+def _text_of(tokens: int, texts: Sequence[str], reference: TextReference) -> tuple[str, int]:
+    """Words of `texts` joined into one text of at most `tokens` tokens (one word at least), and how many it has."""
+    words = [word for text in texts for word in text.split()] or ["edge"]
+    words = (words * (tokens // len(words) + 1))[:tokens]
+    low, high = 1, len(words)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if len(reference.tokenize(" ".join(words[:middle]))) <= tokens:
+            low = middle
+        else:
+            high = middle - 1
+    text = " ".join(words[:low])
+    return text, len(reference.tokenize(text))
+
+
+def _targets(data: EvalSet, model: SourceModel) -> list[list[tuple[int, int]]] | None:
+    if data.labels is None:
+        return None
+    return [[(0, model.labels.index(str(label)))] for label in data.labels]
+
+
+def _word_targets(data: EvalSet, model: SourceModel, reference: TextReference) -> list[list[tuple[int, int]]] | None:
+    """The first token of each word carries its label, as in the CoNLL convention."""
+    if data.labels is None:
+        return None
+    targets = []
+    for words, labels in zip(data.words, data.labels, strict=True):
+        starts = np.cumsum([0] + [len(word) + 1 for word in words[:-1]])
+        rows = reference.rows_at(" ".join(words), [int(start) for start in starts])
+        targets.append(
+            [(row, model.labels.index(label)) for row, label in zip(rows, labels, strict=True) if row is not None]
+        )
+    return targets

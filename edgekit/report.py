@@ -1,0 +1,144 @@
+"""The report: every figure with its limit, its estimate and where it was measured, as JSON, terminal table and page."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from edgekit.manifest import PlanSummary
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Row(_Strict):
+    """One figure. `passed` is None where no limit is asked or nothing was measured; `flag` sets the limit.
+
+    `measured` is None only where the machine could not tell; it is never filled with an estimate.
+    """
+
+    name: str
+    unit: str
+    measured: float | None
+    where: str
+    bound: Literal["min", "max"] | None = None
+    limit: float | None = None
+    flag: str = ""
+    estimate_low: float | None = None
+    estimate_high: float | None = None
+    estimate_basis: str = ""
+    passed: bool | None = None
+
+
+class Host(_Strict):
+    """The machine that measured."""
+
+    cpu: str
+    isa: tuple[str, ...]
+    threads: int
+    system: str
+
+
+class Report(_Strict):
+    """What `validate` found. `series` hold the raw samples behind the figures, for charts."""
+
+    schema_version: Literal[1] = 1
+    model: str
+    task: str
+    strategy: str
+    device: str
+    device_is_host: bool
+    status: Literal["passed", "failed"]
+    reference: str
+    evaluated_on: str
+    baseline: str
+    host: Host
+    model_sha256: str
+    rows: tuple[Row, ...]
+    series: dict[str, tuple[float, ...]]
+    notes: tuple[str, ...]
+    plan: PlanSummary | None = None
+    created_utc: str
+
+    def to_json(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+    @property
+    def missed(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.passed is False)
+
+    def figure(self, name: str) -> float | None:
+        """The measured figure of that name, None if there is no such row or it was not measured."""
+        return next((row.measured for row in self.rows if row.name == name), None)
+
+
+def judged(row: Row) -> Row:
+    """The row with `passed` filled in: a limit without a measurement is missed, since nothing was proven."""
+    if row.limit is None or row.bound is None:
+        return row
+    if row.measured is None:
+        return row.model_copy(update={"passed": False})
+    held = row.measured >= row.limit if row.bound == "min" else row.measured <= row.limit
+    return row.model_copy(update={"passed": held})
+
+
+_BINARY_UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+def show(value: float | None, unit: str) -> str:
+    """A figure as people read it: bytes in MiB, five significant digits elsewhere, "unknown" for None."""
+    if value is None:
+        return "unknown"
+    if unit == "bytes":
+        for size, name in _BINARY_UNITS:
+            if abs(value) >= size:
+                return f"{value / size:.1f} {name}"
+        return f"{value:.0f} bytes"
+    digits = f"{value:.3g}" if abs(value) < 0.001 else f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return f"{digits} {unit}".strip()
+
+
+def show_limit(row: Row) -> str:
+    if row.limit is None:
+        return ""
+    return f"{'>=' if row.bound == 'min' else '<='} {show(row.limit, row.unit)}"
+
+
+def show_estimate(row: Row) -> str:
+    if row.estimate_low is None or row.estimate_high is None:
+        return ""
+    if row.estimate_low == row.estimate_high:
+        return show(row.estimate_low, row.unit)
+    return f"{show(row.estimate_low, row.unit)} to {show(row.estimate_high, row.unit)}"
+
+
+def to_text(report: Report) -> str:
+    """The report as a table for a terminal, 100 columns wide."""
+    verdict = {True: "ok", False: "MISSED", None: ""}
+    header = ("figure", "measured", "limit", "estimate", "")
+    lines = [
+        (row.name, show(row.measured, row.unit), show_limit(row), show_estimate(row), verdict[row.passed])
+        for row in report.rows
+    ]
+    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(5)]
+    table = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in (header, *lines)
+    ]
+    table.insert(1, "  ".join("-" * width for width in widths).rstrip())
+    told = [
+        f"{report.model}: {report.strategy} for {report.device}: {report.status}",
+        "",
+        *table,
+        "",
+        f"measured on   {report.host.cpu}, {report.host.threads} threads, {report.host.system}"
+        + ("" if report.device_is_host else f"; not on {report.device} itself"),
+        f"compared with {report.reference}",
+        f"compared on   {report.evaluated_on}",
+        f"speed against {report.baseline}",
+        *(f"note: {note}" for note in report.notes),
+    ]
+    return "\n".join(told) + "\n"

@@ -1,0 +1,42 @@
+"""Run a bundle through its own runtime, as an app would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekit.bundle import verify
+from edgekit.errors import BadInput, UsageError
+from edgekit.resources import use_python_runtime
+
+
+def run(
+    bundle: str | Path, inputs: Sequence[str], *, threads: int | None = None, max_tokens: int = 128
+) -> list[Any] | Iterator[str]:
+    """What the bundle makes of `inputs`: an embedding or labels for each text or picture, or, from one prompt, text.
+
+    A chat bundle is spoken to through its template. Returns plain lists, or an iterator of pieces of text.
+    """
+    manifest = verify(Path(bundle))
+    if manifest.task == "tensors":
+        raise UsageError(
+            "a bundle of plain tensors has no text to run on", "call edgekit_runtime's session.run instead"
+        )
+    if not inputs:
+        raise UsageError("nothing to run on", 'give a text: edgekit run BUNDLE "a text"')
+    use_python_runtime()
+    import edgekit_runtime
+
+    try:
+        session = edgekit_runtime.open(bundle, threads=threads, verify=False)
+        if manifest.task == "causal-lm":
+            if manifest.kind == "chat":
+                return session.chat([{"role": "user", "content": " ".join(inputs)}], max_tokens=max_tokens)
+            return session.generate(" ".join(inputs), max_tokens=max_tokens)
+        with session:
+            if manifest.task == "embedding":
+                return session.embed(list(inputs)).tolist()  # type: ignore[no-any-return]
+            return list(session.classify(list(inputs)))
+    except edgekit_runtime.RuntimeFailure as error:
+        raise BadInput(str(error)) from error

@@ -1,0 +1,126 @@
+"""The command line: nothing runs before every word is understood; results on stdout, one error line on stderr."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgekit import commands, manual
+from edgekit.cli import main
+from edgekit.flags import size
+
+
+@pytest.fixture
+def packed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """Calls of edgekit.packer.pack, recorded instead of made."""
+    calls: list[dict[str, object]] = []
+
+    def record(model: str, device: str, **options: object) -> None:
+        calls.append({"model": model, "device": device, **options})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgekit.packer.pack", record)
+    return calls
+
+
+def test_an_unknown_flag_runs_nothing_and_names_the_nearest(
+    packed: list[dict[str, object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pack", "model", "--devcie", "host"]) == 2
+    assert packed == []
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "did you mean --device?" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["pakc", "m"], "did you mean pack?"),
+        (["pack"], "model"),
+        (["pack", "a", "b"], "pack"),
+        (["pack", "m", "--device"], "--device needs a value"),
+        (["pack", "m", "--out", "--force"], "--out needs a value"),
+        (["pack", "m", "--max-ram", "lots"], "give bytes or a unit"),
+        (["pack", "m", "--min-cosine", "high"], "not a number"),
+        (["pack", "m", "--threads", "1.5"], "whole number"),
+        (["pack", "m", "--force", "out"], "--force takes no value"),
+        (["pack", "m", "--task", "poetry"], "there is no task"),
+        (["devices", "lst"], "did you mean list?"),
+        (["devices"], "choose one of list, show, detect, check"),
+        (["run", "b", "--", "--trace"], "no flag --"),
+    ],
+)
+def test_mistakes_are_usage_errors_of_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_values_stay_text_until_parsed(packed: list[dict[str, object]]) -> None:
+    assert main(["pack", "1.10", "--device", "007", "--out", "1e3", "--max-ram=1.5GB", "--context", "4096"]) == 130
+    (call,) = packed
+    assert (call["model"], call["device"], call["out"]) == ("1.10", "007", "1e3")
+    limits = call["limits"]
+    assert (limits.max_ram_bytes, limits.context_tokens) == (1_500_000_000, 4096)  # type: ignore[attr-defined]
+    assert call["force"] is False
+
+
+def test_flags_without_a_value(packed: list[dict[str, object]]) -> None:
+    main(["pack", "m", "--force", "--allow-pickle", "--strategy", "gguf-Q4_K_M"])
+    assert (packed[0]["force"], packed[0]["allow_pickle"], packed[0]["trust_remote_code"]) == (True, True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1", 1), ("1.5GB", 1_500_000_000), ("512MiB", 2**29), ("40 mb", 40_000_000), ("2kib", 2048)]
+)
+def test_sizes(text: str, value: int) -> None:
+    assert size("--max-ram", text) == value
+
+
+def test_every_command_has_a_page_with_an_example_on_one_screen() -> None:
+    for name in commands.COMMANDS:
+        page = manual.page(name.split())
+        assert page != manual.page([]), name
+        assert "Example:" in page
+        assert len(page.splitlines()) <= 40
+        assert max(map(len, page.splitlines())) <= 120
+
+
+def test_every_flag_is_in_the_manual() -> None:
+    import inspect
+
+    for name, command in commands.COMMANDS.items():
+        for parameter in inspect.signature(command).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                assert f"--{parameter.name.replace('_', '-')}" in manual.page(name.split()), (name, parameter.name)
+
+
+def test_json_is_one_value_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["devices", "list", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) >= 12
+
+
+def test_an_error_carries_its_own_exit_code_and_loses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pack", str(tmp_path / "none"), "--device", "host"]) == 11
+    assert main(["plan", str(tmp_path), "--device", "rasberry-pi-5-8gb"]) in (10, 21)
+    assert capsys.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_nobody_knows_is_told_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["devices", "show", "rasberry-pi-5-8gb"]) == 10
+    assert "raspberry-pi-5-8gb" in capsys.readouterr().err
+
+
+def test_debug_keeps_the_traceback(tmp_path: Path) -> None:
+    from edgekit.errors import ModelNotFound
+
+    with pytest.raises(ModelNotFound):
+        main(["pack", str(tmp_path / "none"), "--debug"])
