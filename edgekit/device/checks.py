@@ -122,7 +122,8 @@ def _figures(profile: DeviceProfile) -> Iterator[Fault]:
         if not low <= figure.value <= high:
             side = f"below {low_text}" if figure.value < low else f"above {high_text}"
             guess = _unit_guess(figure.value, low, high, unit)
-            yield Fault(key, f"{figure.value:g} is {side}{guess}; {unit} are expected")
+            ending = f"{guess} {unit.capitalize()}" if guess else f"; {unit}"
+            yield Fault(key, f"{figure.value:g} is {side}{ending} are expected")
         if not figure.source.strip():
             yield Fault(f"{key}.source", f"missing: a {figure.status} figure names its source")
     isa = profile.cpu.isa

@@ -9,36 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Status = Literal["measured", "vendor", "press", "derived", "unknown"]
 
 KNOWN_FEATURES = {
-    "x86_64": frozenset(
-        (
-            "sse3",
-            "ssse3",
-            "sse4_1",
-            "sse4_2",
-            "avx",
-            "f16c",
-            "fma",
-            "bmi2",
-            "avx2",
-            "avx_vnni",
-            "avx512f",
-            "avx512bw",
-            "avx512cd",
-            "avx512dq",
-            "avx512vl",
-            "avx512_vbmi",
-            "avx512_vnni",
-            "avx512_bf16",
-            "avx512_fp16",
-            "amx_tile",
-            "amx_bf16",
-            "amx_int8",
-        )
-    ),  # fmt: skip
+    "x86_64": frozenset((
+        "sse3", "ssse3", "sse4_1", "sse4_2", "avx", "f16c", "fma", "bmi2", "avx2", "avx_vnni", "avx512f", "avx512bw",
+        "avx512cd", "avx512dq", "avx512vl", "avx512vbmi", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile",
+        "amx_bf16", "amx_int8",
+    )),
     "aarch64": frozenset(("neon", "fp16", "dotprod", "i8mm", "bf16", "sve", "sve2", "svei8mm", "sme", "sme2")),
     "armv7": frozenset(("neon", "vfpv4")),
     "wasm32": frozenset(("simd128", "relaxed_simd")),
-}
+}  # fmt: skip
 
 
 class _Strict(BaseModel):
