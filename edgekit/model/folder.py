@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -183,6 +184,5 @@ def _quantized(config: Mapping[str, Any]) -> str | None:
 def _files(encoder: Path, folder: Path, weights: Weights, sentence: SentenceSetup | None) -> tuple[Path, ...]:
     """What defines the model, relative to `encoder`, sorted."""
     own = [Path(name) for name in (*_OTHER_FILES, *TOKENIZER_FILES) if (encoder / name).is_file()]
-    up = folder.relative_to(encoder) if folder == encoder else Path(*[".."] * len(encoder.relative_to(folder).parts))
-    modules = [up / file for file in sentence.files] if sentence else []
+    modules = [Path(os.path.relpath(folder / file, encoder)) for file in sentence.files] if sentence else []
     return tuple(sorted({*own, *weights.files, *modules}))
