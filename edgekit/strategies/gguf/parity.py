@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edgekit.errors import BadTokenizer
 from edgekit.samples import AWKWARD_TEXTS, DECOMPOSED_TEXT
 from edgekit.strategies.gguf.engine import EngineVocabulary
+from edgekit.strategies.gguf.habits import find_habit
 from edgekit.strategies.gguf.rope import Metadata
 from edgekit.strategies.gguf.vocabulary import Source, Vocabulary, vocabularies
 from edgekit.strategies.gguf.writer import write_header_only
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _SHOWN_IDS = 12
 
@@ -44,8 +48,8 @@ class Proven:
 def prove(source: Source, architecture: Metadata, workdir: Path) -> Proven:
     """The first way of saying the tokenizer that gives the source's ids on every text.
 
-    BadTokenizer, naming the text and both lists of ids for the likeliest one, if there is none. `workdir` holds the
-    vocabulary-only files for the moment.
+    BadTokenizer, naming the text and both lists of ids for the likeliest one, if there is none. Differences that a
+    known habit of the engine explains are named in the notes instead. `workdir` holds vocabulary-only files meanwhile.
     """
     from tokenizers import Tokenizer
 
@@ -60,10 +64,9 @@ def prove(source: Source, architecture: Metadata, workdir: Path) -> Proven:
     start = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
     prefix, suffix = tuple(whole[:start]), tuple(whole[start + len(bare) :])
     texts = [*AWKWARD_TEXTS, *_around_added_tokens(source)]
-    expected = {text: list(tokenizer.encode(text).ids) for text in [*texts, DECOMPOSED_TEXT]}
     first: Mismatch | str | None = None
     for vocabulary in vocabularies(source, prefix, suffix):
-        fault, notes = _try(vocabulary, architecture, expected, texts, workdir / "vocabulary.gguf", source)
+        fault, notes = _try(vocabulary, architecture, tokenizer, texts, workdir / "vocabulary.gguf", source)
         if fault is None:
             return Proven(vocabulary, notes)
         first = first or fault
@@ -74,33 +77,37 @@ def prove(source: Source, architecture: Metadata, workdir: Path) -> Proven:
 
 
 def _try(
-    vocabulary: Vocabulary,
-    architecture: Metadata,
-    expected: Mapping[str, list[int]],
-    texts: list[str],
-    path: Path,
-    source: Source,
+    vocabulary: Vocabulary, architecture: Metadata, tokenizer: Tokenizer, texts: list[str], path: Path, source: Source
 ) -> tuple[Mismatch | str | None, tuple[str, ...]]:
+    """(what speaks against the vocabulary, or None; notes on habits of the engine that do not)."""
     write_header_only(path, architecture | vocabulary.metadata)
-    notes: list[str] = []
+    notes: dict[str, str] = {}
     try:
         with EngineVocabulary(path) as engine:
             for text in texts:
-                actual = engine.tokenize(text)
-                if actual == expected[text]:
+                mismatch = _compare(vocabulary, tokenizer, engine, text)
+                if mismatch is None:
                     continue
-                mismatch = Mismatch(vocabulary.label, text, expected[text], actual)
-                if not _is_space_after_special(source, text):
+                habit = find_habit(source, text)
+                if habit is None:
                     return mismatch, ()
-                if not notes:
-                    notes.append(f"after a special token the engine puts a space that the source does not: {mismatch}")
-            if engine.tokenize(DECOMPOSED_TEXT) != expected[DECOMPOSED_TEXT]:
-                notes.append("the source's tokenizer composes text (NFC) and the engine does not: pass composed text")
+                still = _compare(vocabulary, tokenizer, engine, habit.untouched)
+                if still is not None:
+                    return still, ()
+                notes.setdefault(habit.note, f"{habit.note}: {mismatch}")
+            if _compare(vocabulary, tokenizer, engine, DECOMPOSED_TEXT) is not None:
+                note = "the source's tokenizer composes text (NFC) and the engine does not: pass composed text"
+                notes.setdefault(note, note)
     except BadTokenizer as error:
-        return str(error), ()
+        return error.message, ()
     finally:
         path.unlink()
-    return None, tuple(notes)
+    return None, tuple(notes.values())
+
+
+def _compare(vocabulary: Vocabulary, tokenizer: Tokenizer, engine: EngineVocabulary, text: str) -> Mismatch | None:
+    expected, actual = list(tokenizer.encode(text).ids), engine.tokenize(text)
+    return None if expected == actual else Mismatch(vocabulary.label, text, expected, actual)
 
 
 def _around_added_tokens(source: Source) -> Iterator[str]:
@@ -117,14 +124,3 @@ def _around_added_tokens(source: Source) -> Iterator[str]:
         yield f"a{text}b"
         yield f"x{before}{text} y"
         yield f"{text}\n{text}"
-
-
-def _is_space_after_special(source: Source, text: str) -> bool:
-    """Whether a habit of the engine explains a difference: it puts a space after every special token.
-
-    Tokenizers with prepend_scheme "first" put theirs before the very first piece only.
-    """
-    step: Mapping[str, Any] = source.content.get("pre_tokenizer") or {}
-    steps = step.get("pretokenizers") or [step]
-    is_first_only = any(inner.get("prepend_scheme") == "first" for inner in steps)
-    return is_first_only and any(token["content"] in text for token in source.added)
