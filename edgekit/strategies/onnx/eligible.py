@@ -5,6 +5,11 @@ from __future__ import annotations
 from edgekit.model import SourceModel
 from edgekit.strategies import Rejection
 
+QUANTIZED_SHARE = 0.1
+"""From this share of weights in 8 bits or less on, a file counts as quantized; zero points alone are far below."""
+
+_EIGHT_BITS_AND_LESS = ("I8", "U8", "I4", "U4", "F8_E4M3", "F8_E5M2")
+
 
 def refusal(model: SourceModel, label: str) -> Rejection | None:
     """Why no ONNX bundle of `model` is proposed, or None."""
@@ -27,9 +32,22 @@ def refusal(model: SourceModel, label: str) -> Rejection | None:
     return None
 
 
-def is_half(model: SourceModel) -> bool:
-    """Whether an ONNX file's weights are mostly 16-bit floats (a checkpoint's are converted when it is loaded)."""
+def as_is(model: SourceModel) -> str | None:
+    """Why an ONNX file can only be bundled as it is, in a few words, or None: its weights are no float32.
+
+    Read from the stored types; `make` looks at the operators too. A checkpoint's weights are converted when loaded.
+    """
     if model.format != "onnx":
-        return False
-    half = sum(tensor.elements for tensor in model.tensors if tensor.dtype in ("F16", "BF16"))
-    return half > model.parameters / 2
+        return None
+    if model.quantized is not None:
+        return f"already quantized ({model.quantized})"
+    share = _share(model, _EIGHT_BITS_AND_LESS)
+    if share >= QUANTIZED_SHARE:
+        return f"already quantized: {share:.0%} of its weights are stored in 8 bits or less"
+    if _share(model, ("F16", "BF16")) > 0.5:
+        return "16-bit floats"
+    return None
+
+
+def _share(model: SourceModel, dtypes: tuple[str, ...]) -> float:
+    return sum(tensor.elements for tensor in model.tensors if tensor.dtype in dtypes) / max(1, model.parameters)

@@ -31,12 +31,11 @@ def require(module: str) -> Any:
 
 
 def session(path: Path, threads: int = 0) -> Any:
-    """An InferenceSession on the CPU that computes int8 exactly on x86 without VNNI too."""
+    """An InferenceSession on this CPU; `threads` 0 lets ONNX Runtime choose."""
     ort = require("onnxruntime")
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.x64quantprecision", "1")
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

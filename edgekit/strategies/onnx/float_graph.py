@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgekit.errors import BadModel, UnsupportedModel
 from edgekit.model import Format, SourceModel
@@ -13,7 +14,8 @@ from edgekit.progress import Progress
 from edgekit.strategies.onnx.engine import require
 from edgekit.strategies.onnx.export import export_checkpoint, export_module
 from edgekit.strategies.onnx.external import external_files
-from edgekit.strategies.onnx.graph import check_loads, check_operators, load
+from edgekit.strategies.onnx.graph import check_loads, check_operators, load, save, signatures
+from edgekit.strategies.onnx.pool import append_pooling
 
 FLOAT_FILE = "model.onnx"
 """The name transformers.js and optimum look for, in a folder `onnx`."""
@@ -40,7 +42,10 @@ def write_float_graph(model: SourceModel, folder: Path, progress: Progress) -> F
 
 
 def _copy_file(model: SourceModel, path: Path) -> tuple[str, ...]:
-    """Carry the user's file and its external data over, byte for byte, after checking both."""
+    """Carry the user's file and its external data over, byte for byte, after checking both.
+
+    Only an embedding model without pooling is changed: the copy gets it.
+    """
     source = model.file
     if source is None:
         raise BadModel(f"{model.name} names no ONNX file", "open it by the path of its .onnx file")
@@ -53,9 +58,21 @@ def _copy_file(model: SourceModel, path: Path) -> tuple[str, ...]:
         target = path.parent / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.parent / relative, target)
-    shutil.copyfile(source, path)
+    if _lacks_pooling(model, proto):
+        append_pooling(proto, model.pooling or "mean", model.normalize)
+        save(proto, path)
+        notes: tuple[str, ...] = (f"{model.pooling or 'mean'} pooling was added to the graph's outputs",)
+    else:
+        shutil.copyfile(source, path)
+        notes = ()
     check_loads(path)
-    return ()
+    return notes
+
+
+def _lacks_pooling(model: SourceModel, proto: Any) -> bool:
+    """Whether an embedding model's graph answers with vectors per token only."""
+    outputs = signatures(proto)[1]
+    return model.task == "embedding" and all(len(output.shape) != 2 for output in outputs)
 
 
 _WRITERS: Mapping[Format, Callable[[SourceModel, Path], tuple[str, ...]]] = {

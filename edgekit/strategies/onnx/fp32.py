@@ -10,7 +10,7 @@ from edgekit.device import DeviceProfile
 from edgekit.model import SourceModel
 from edgekit.progress import Progress
 from edgekit.strategies import Artifact, Candidate, Rejection
-from edgekit.strategies.onnx.eligible import is_half, refusal
+from edgekit.strategies.onnx.eligible import as_is, refusal
 from edgekit.strategies.onnx.estimate import fp32_disk_bytes, latency_ms, ram_bytes
 from edgekit.strategies.onnx.float_graph import FLOAT_FILE, write_float_graph
 from edgekit.strategies.onnx.graph import load, signatures
@@ -23,17 +23,17 @@ def propose(model: SourceModel, device: DeviceProfile, context_tokens: int) -> I
     if rejection is not None:
         return (rejection,)
     disk = fp32_disk_bytes(model)
-    as_is = model.quantized is not None or is_half(model)
+    stored = as_is(model)
     return (
         Candidate(
             strategy=NAME,
             engine="onnxruntime",
-            options={"preset": "as-is"} if as_is else {},
+            options={"preset": "as-is"} if stored else {},
             faithfulness=32,
             disk_bytes=disk,
             ram_bytes=ram_bytes(model, disk),
-            latency_ms=None if as_is else latency_ms(model, device, 32),
-            notes=_notes(model),
+            latency_ms=None if stored else latency_ms(model, device, 32),
+            notes=(f"the file's weights are {stored}; it is bundled as it is",) if stored else (),
         ),
     )
 
@@ -57,11 +57,3 @@ def make(
         min_isa={"x86_64": (), "aarch64": ()},
         notes=graph.notes,
     )
-
-
-def _notes(model: SourceModel) -> tuple[str, ...]:
-    if model.quantized is not None:
-        return (f"the file is already quantized ({model.quantized}); it is bundled as it is",)
-    if is_half(model):
-        return ("the file's weights are 16-bit floats; it is bundled as it is",)
-    return ()

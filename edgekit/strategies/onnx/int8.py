@@ -10,8 +10,8 @@ from edgekit.device import DeviceProfile
 from edgekit.model import SourceModel
 from edgekit.progress import Progress
 from edgekit.strategies import Artifact, Candidate, Rejection
-from edgekit.strategies.onnx.eligible import is_half, refusal
-from edgekit.strategies.onnx.estimate import int8_disk_bytes, latency_ms, ram_bytes
+from edgekit.strategies.onnx.eligible import as_is, refusal
+from edgekit.strategies.onnx.estimate import int8_disk_bytes, is_convolutional, latency_ms, ram_bytes
 from edgekit.strategies.onnx.float_graph import write_float_graph
 from edgekit.strategies.onnx.graph import load, signatures
 from edgekit.strategies.onnx.quantize import Int8Choice, quantize
@@ -26,7 +26,7 @@ _SEVEN_BITS = (
 
 
 def propose(model: SourceModel, device: DeviceProfile, context_tokens: int) -> Iterable[Candidate | Rejection]:  # noqa: ARG001
-    rejection = refusal(model, NAME) or _no_float_weights(model)
+    rejection = refusal(model, NAME) or _refusal(model)
     if rejection is not None:
         return (rejection,)
     disk = int8_disk_bytes(model)
@@ -70,15 +70,14 @@ def saturates(device: DeviceProfile) -> bool:
     return device.cpu.arch == "x86_64" and not (device.has("avx512_vnni") or device.has("avx_vnni"))
 
 
-def _no_float_weights(model: SourceModel) -> Rejection | None:
-    if model.quantized is not None:
+def _refusal(model: SourceModel) -> Rejection | None:
+    stored = as_is(model)
+    if stored is not None:
         return Rejection(
-            NAME,
-            f"the file is already quantized ({model.quantized}): it is not quantized twice",
-            remedy="use onnx-fp32",
+            NAME, f"the file's weights are {stored}; int8 is made from float32", remedy="bring the float32 model"
         )
-    if is_half(model):
+    if model.text is not None and is_convolutional(model.tensors) and not model.calibration:
         return Rejection(
-            NAME, "the file's weights are 16-bit floats; int8 needs float32", remedy="bring the float32 model"
+            NAME, "convolutions over text need calibration inputs, and none were given", remedy="use onnx-fp32"
         )
     return None

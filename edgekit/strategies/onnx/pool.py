@@ -39,15 +39,19 @@ def append_pooling(proto: Any, pooling: Pooling, normalize: bool) -> None:
     """Add the output `sentence_embedding` [batch, width], float32, computed from `last_hidden_state` and the mask.
 
     The arithmetic is sentence-transformers': padding is left out by `attention_mask`, on whichever side it stands;
-    `cls` takes the first position as it does. The opset is at least 13. UnsupportedModel without those two tensors.
+    `cls` takes the first position as it does. UnsupportedModel without those two tensors or below opset 13.
     """
     onnx = require("onnx")
-    width = next((value for value in proto.graph.output if value.name == TOKENS), None)
-    if width is None or all(value.name != MASK for value in proto.graph.input):
+    tokens = next((value for value in proto.graph.output if value.name == TOKENS), None)
+    if tokens is None or all(value.name != MASK for value in proto.graph.input):
         raise UnsupportedModel(
             f"pooling needs a graph with an input {MASK} and an output {TOKENS}", "pack it with its task named"
         )
     opset = next(each.version for each in proto.opset_import if each.domain in ("", "ai.onnx"))
+    if opset < 13:
+        raise UnsupportedModel(
+            f"pooling needs opset 13, the graph has {opset}", "export it again with opset 13 or later"
+        )
     nodes = _Nodes()
     pooled = _POOLINGS[pooling](nodes, opset)
     if normalize:
@@ -55,7 +59,7 @@ def append_pooling(proto: Any, pooling: Pooling, normalize: bool) -> None:
     nodes.add("Identity", pooled, output=EMBEDDING)
     proto.graph.node.extend(nodes.nodes)
     proto.graph.initializer.extend(nodes.constants)
-    dims = width.type.tensor_type.shape.dim
+    dims = tokens.type.tensor_type.shape.dim
     shape = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in (dims[0], dims[-1])]
     proto.graph.output.append(onnx.helper.make_tensor_value_info(EMBEDDING, onnx.TensorProto.FLOAT, shape))
 
