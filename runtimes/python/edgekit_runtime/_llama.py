@@ -36,7 +36,9 @@ _complaints: deque[str] = deque(maxlen=4)
 class Engine:
     """One GGUF file and one context. Not safe to call from two threads: the session sees to that."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], model: Path, threads: int, low_memory: bool) -> None:
+    def __init__(
+        self, folder: Path, manifest: dict[str, Any], threads: int, low_memory: bool, model: Path | None = None
+    ) -> None:
         self._folder, self._manifest = folder, manifest
         embedding = manifest["task"] == "embedding"
         section, key = ("text", "max_tokens") if embedding else ("generation", "context_tokens")
@@ -44,6 +46,7 @@ class Engine:
         if not 1 <= self._limit < 2**31:
             raise LoadFailed(f"{section}.{key} is {self._limit}, expected 1 to {2**31 - 1}")
         self._llama, self.version = _library()
+        model = model or folder / manifest["model_file"]
         self._model, self._context = _load(self._llama, model, self._limit, embedding, threads, low_memory)
         self._batch_tokens = self._limit if embedding else min(BATCH_TOKENS, self._limit)
         self._batch = self._llama.llama_batch_init(self._batch_tokens, 0, 1)
@@ -151,33 +154,32 @@ class Engine:
     def pieces(self, ids: list[int], max_tokens: int, sampler: Sampler) -> Iterator[bytes]:
         """The bytes of each token that follows `ids`, until one ends the text or `max_tokens` are out."""
         ends = set((self._manifest.get("generation") or {}).get("eos_token_ids") or ())
+        for token in self.tokens(ids, max_tokens, sampler):
+            if token in ends or self._llama.llama_vocab_is_eog(self._vocab, token):
+                return
+            yield self._piece(token)
+
+    def tokens(self, ids: Sequence[int], max_tokens: int, sampler: Sampler) -> Iterator[int]:
+        """The `max_tokens` ids that follow `ids`; the end of text is not heeded."""
+        ids = self._checked(ids)
         self._forget()
         for start in range(0, len(ids), self._batch_tokens):
-            piece = ids[start : start + self._batch_tokens]
-            self._decode(piece, start, outputs=1)
+            self._decode(ids[start : start + self._batch_tokens], start, outputs=1)
         for position in range(len(ids), len(ids) + max_tokens):
             self._check_cancelled()
             found = self._llama.llama_get_logits_ith(self._context, -1)
             token = sampler.pick(np.ctypeslib.as_array(found, (self._vocab_size,)))
-            if token in ends or self._llama.llama_vocab_is_eog(self._vocab, token):
-                return
-            yield self._piece(token)
+            yield token
             if position + 1 < len(ids) + max_tokens:
                 self._decode([token], position, outputs=1)
 
     def step_seconds(self, ids: Sequence[int], steps: int) -> list[float]:
-        """Wall time of the prompt and of each of `steps` - 1 greedy steps; the end of text is not heeded."""
-        (ids, steps), seconds = self._fitting(self._checked(ids), steps), []
-        self._forget()
-        position = 0
-        for _ in range(steps):
-            started = time.perf_counter()
-            for start in range(0, len(ids), self._batch_tokens):
-                self._decode(ids[start : start + self._batch_tokens], position + start, outputs=1)
-            found = self._llama.llama_get_logits_ith(self._context, -1)
-            token = int(np.ctypeslib.as_array(found, (self._vocab_size,)).argmax())
+        """Wall time of the prompt with the first token, and of each of `steps` - 1 greedy ones after it."""
+        ids, steps = self._fitting(self._checked(ids), steps)
+        seconds, started = [], time.perf_counter()
+        for _ in self.tokens(ids, steps, Sampler(0, 1, None)):
             seconds.append(time.perf_counter() - started)
-            position, ids = position + len(ids), [token]
+            started = time.perf_counter()
         return seconds
 
     def _checked(self, ids: Sequence[int]) -> list[int]:

@@ -37,8 +37,11 @@ _DTYPES = {
 class Engine:
     """One model file with, for text, its tokenizer. Not safe to call from two threads: the session sees to that."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], model: Path, threads: int, low_memory: bool) -> None:
+    def __init__(
+        self, folder: Path, manifest: dict[str, Any], threads: int, low_memory: bool, model: Path | None = None
+    ) -> None:
         self._manifest = manifest
+        model = model or folder / manifest["model_file"]
         self._session, self.version, self._new_run_options = _load(model, threads, low_memory)
         self._inputs = {
             one.name: (_DTYPES.get(one.type, one.type), list(one.shape)) for one in self._session.get_inputs()

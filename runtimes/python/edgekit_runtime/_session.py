@@ -235,7 +235,7 @@ def load(
     notes = _machine.check_isa(info.get("min_isa") or {})
     threads = _machine.physical_cores() if threads is None else _positive("threads", threads)
     model = model or inside(folder, info, info["model_file"])
-    engine = import_module(ENGINES[info["engine"]]).Engine(folder, info, model, threads, low_memory)
+    engine = import_module(ENGINES[info["engine"]]).Engine(folder, info, threads, low_memory, model)
     info["runtime"] = {"engine": engine.version, "threads": threads, "low_memory": low_memory, "notes": notes}
     return Session(engine, info, folder)
 
