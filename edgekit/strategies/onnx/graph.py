@@ -13,6 +13,9 @@ from edgekit.strategies.onnx.engine import first_line, require, session
 INLINE_LIMIT_BYTES = 1_800_000_000
 """Above this the weights go to `<name>_data` beside the file: protobuf ends at 2 GiB."""
 
+EXTERNAL_FROM_BYTES = 1024
+"""Smaller tensors stay inside even then: shapes and axes must be readable without the weights."""
+
 _KNOWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "com.microsoft", "com.microsoft.nchwc"}
 _QUANTIZED = {
     "QuantizeLinear",
@@ -57,7 +60,9 @@ def save(proto: Any, path: Path) -> None:
     if proto_bytes(proto) <= INLINE_LIMIT_BYTES:
         onnx.save(proto, str(path))
         return
-    onnx.save(proto, str(path), save_as_external_data=True, location=path.name + "_data", size_threshold=1024)
+    onnx.save(
+        proto, str(path), save_as_external_data=True, location=path.name + "_data", size_threshold=EXTERNAL_FROM_BYTES
+    )
 
 
 def tidy(proto: Any) -> None:

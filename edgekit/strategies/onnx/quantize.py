@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import BadModel, UnsupportedModel
+from edgekit.errors import BadModel, EdgekitError, UnsupportedModel
 from edgekit.model import SourceModel
 from edgekit.progress import Progress
 from edgekit.strategies.onnx.calibrate import Reader, calibration
@@ -62,7 +62,7 @@ def quantize(source: Path, target: Path, model: SourceModel, choice: Int8Choice,
     prepared = target.with_name("prepared.onnx")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        proto = _prepared(source, prepared, model.name)
+        proto = _prepared(source, model.name)
         kept = signatures(proto)
         progress.step("quantize to int8")
         convolutional = convolution_share(proto) >= CONVOLUTION_SHARE
@@ -90,7 +90,7 @@ def convolution_share(proto: Any) -> float:
     return convolution / max(1, convolution + product)
 
 
-def _prepared(source: Path, prepared: Path, name: str) -> Any:
+def _prepared(source: Path, name: str) -> Any:
     """The graph with constants folded and batch norms merged, so that weights are plain initializers."""
     proto = load(source, weights=False)
     operator = quantized_operator(proto)
@@ -99,22 +99,23 @@ def _prepared(source: Path, prepared: Path, name: str) -> Any:
     half = half_precision(proto)
     if half is not None:
         raise UnsupportedModel(f"{name} holds {half} weights; int8 needs float32", "bring the float32 model")
+    folded = source.with_name("edgekit-folded.onnx")  # beside the source: it refers to the same external data
     ort = require("onnxruntime")
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(prepared)
-    if sum(each.stat().st_size for each in source.parent.rglob("*") if each.is_file()) > INLINE_LIMIT_BYTES:
-        options.add_session_config_entry(
-            "session.optimized_model_external_initializers_file_name", f"{prepared.name}_data"
-        )
+    options.optimized_model_filepath = str(folded)
     try:
         ort.InferenceSession(
             str(source), options, providers=["CPUExecutionProvider"], disabled_optimizers=["MatMulAddFusion"]
         )
+        proto = load(folded)
+    except EdgekitError:
+        raise
     except Exception as error:  # onnxruntime's exceptions share no base of their own
         raise BadModel(f"{name}: ONNX Runtime refuses the graph: {first_line(error)}", "export it again") from error
-    proto = load(prepared)
+    finally:
+        folded.unlink(missing_ok=True)
     _name_nodes(proto)
     return proto
 
@@ -187,7 +188,6 @@ def _store(proto: Any, path: Path) -> bool:
     # Tells the quantizer that the graph was prepared: it would log a warning past every logger otherwise.
     entry.key, entry.value = "onnx.quant.pre_process", "onnxruntime.quant"
     external = proto_bytes(proto) > INLINE_LIMIT_BYTES
-    path.unlink()
     onnx.save(proto, str(path), save_as_external_data=external, location=f"{path.name}_weights")
     return external
 
