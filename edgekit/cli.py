@@ -76,9 +76,14 @@ def _run(words: list[str]) -> int:
     call = _parse(name, rest)
     outcome = call._run()
     if as_json:
-        print(json.dumps(outcome.value, ensure_ascii=False))
-    else:
+        value = outcome.value() if callable(outcome.value) else outcome.value
+        print(json.dumps(value, ensure_ascii=False))
+    elif isinstance(outcome.text, str):
         print(outcome.text)
+    else:
+        for piece in outcome.text:
+            print(piece, end="", flush=True)
+        print()
     if outcome.error is not None:
         raise outcome.error
     return 0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,12 @@ from edgekit.errors import BadProfile, EdgekitError, LimitMissed
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command came to: a value for machines, text for people, and the error it still ends in, if any."""
+    """What a command came to: a value for machines (or what makes it), text for people (or the pieces it comes in),
+    and the error it still ends in, if any.
+    """
 
     value: Any
-    text: str
+    text: str | Iterator[str]
     error: EdgekitError | None = None
 
 
@@ -158,12 +159,7 @@ def run(bundle: str, *inputs: str, threads: str | None = None, max_tokens: str =
         result = run_bundle(bundle, inputs, threads=workers, max_tokens=most)
         if isinstance(result, list):
             return Outcome(result, tables.run_text(result, inputs))
-        pieces = []
-        for piece in result:
-            pieces.append(piece)
-            if not wants_json():
-                print(piece, end="", flush=True)
-        return Outcome({"text": "".join(pieces)}, "")
+        return Outcome(lambda: {"text": "".join(result)}, result)
 
     return Call(start)
 
@@ -195,12 +191,17 @@ def verify(bundle: str) -> Call:
 
 def devices_list() -> Call:
     def start() -> Outcome:
-        from edgekit.device import profiles
+        from edgekit.device import summaries
 
-        found = profiles()
-        return Outcome([profile.model_dump(mode="json") for profile in found], tables.devices_text(found))
+        return Outcome(_whole_profiles, tables.devices_text(summaries()))
 
     return Call(start)
+
+
+def _whole_profiles() -> list[Any]:
+    from edgekit.device import profiles
+
+    return [profile.model_dump(mode="json") for profile in profiles()]
 
 
 def devices_show(name: str) -> Call:
@@ -246,7 +247,3 @@ COMMANDS: dict[str, Callable[..., Call]] = {
     "devices detect": devices_detect,
     "devices check": devices_check,
 }
-
-
-def wants_json() -> bool:
-    return "--json" in sys.argv

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 from edgekit.errors import UsageError
 from edgekit.limits import Limits
-from edgekit.model import Task
+
+if TYPE_CHECKING:
+    from edgekit.model import Task
 
 _SIZE_UNITS = {
     "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30,
@@ -76,6 +78,8 @@ def limits(given: Mapping[str, str | None]) -> Limits:
 
 
 def task(text: str | None) -> Task | None:
+    from edgekit.model import Task
+
     if text is not None and text not in get_args(Task):
         raise UsageError(f"there is no task {text!r}", f"choose one of {', '.join(get_args(Task))}")
-    return cast(Task | None, text)
+    return cast("Task | None", text)

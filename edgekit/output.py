@@ -26,7 +26,7 @@ class Output:
         self.work.mkdir()
 
     def commit(self, finished: Path) -> Path:
-        """Put `finished`, a folder in `work`, in place of `out` by rename. What stood there is removed only afterwards."""
+        """Put `finished`, a folder in `work`, in place of `out` by rename; only then is what stood there removed."""
         with _output_errors(self.out):
             _sync(finished)
             if self.out.exists():

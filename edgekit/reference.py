@@ -203,7 +203,6 @@ class GgufReference:
             "name": model.name,
             "task": model.task,
             "model_file": path.name,
-            "files": [{"path": path.name}],
             "text": {"max_tokens": longest},
             "generation": {"context_tokens": min(longest, DEFAULT_CONTEXT_TOKENS)},
             "embedding": {"width": int(model.config.get("hidden_size", 0)), "normalize": model.normalize},
@@ -224,7 +223,7 @@ class GgufReference:
         return self._engine.tokenize(text)
 
     def rows_at(self, text: str, starts: Sequence[int]) -> list[int | None]:
-        raise UnsupportedModel("token classification is not run by llama.cpp", "give the folder the GGUF was made from")
+        raise UnsupportedModel(f"llama.cpp labels no tokens (asked for {len(starts)} of {text!r})", "use onnx")
 
     def decode_ms(self, ids: Sequence[int], steps: int) -> list[float]:
         times = []

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgekit.device import DeviceProfile
+    from edgekit.device import Summary
     from edgekit.planner import Plan
     from edgekit.strategies import Estimate
 
@@ -63,20 +63,13 @@ def plan_text(plan: Plan) -> str:
     return "\n".join(told)
 
 
-def devices_text(profiles: Sequence[DeviceProfile]) -> str:
+def devices_text(summaries: Sequence[Summary]) -> str:
     def size(value: float | None) -> str:
         return "unknown" if value is None else f"{value / 2**20:,.0f} MiB"
 
     rows = [
-        (
-            each.name,
-            each.title,
-            each.cpu.arch,
-            str(each.cores),
-            size(each.ram.total_bytes.value),
-            size(each.ram.app_bytes.value),
-        )
-        for each in profiles
+        (each.name, each.title, each.arch, str(each.cores), size(each.total_bytes), size(each.app_bytes))
+        for each in summaries
     ]
     return table(("name", "device", "arch", "cores", "RAM", "for an app"), rows)
 

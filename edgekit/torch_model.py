@@ -37,7 +37,7 @@ def load_torch(model: SourceModel) -> torch.nn.Module:
     if model.module is not None:
         return _as_float32(model.module)
     if model.format != "hf" or model.folder is None:
-        raise UnsupportedModel(f"{model.source}: a {model.format} file cannot be loaded as a torch module")
+        raise UnsupportedModel(f"{model.source}: a model of format {model.format} cannot be loaded as a torch module")
     try:
         import torch  # noqa: F401
         import transformers  # noqa: F401

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from edgekit.checkpoint.safetensors import SafetensorsCheckpoint, safetensors_files, safetensors_header
+from edgekit.checkpoint.tensor import TensorInfo
 from edgekit.errors import BadModel, UnsafeModel
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from edgekit.model import SourceModel, TensorInfo
+    from edgekit.model import SourceModel
 
 __all__ = ["Checkpoint", "SafetensorsCheckpoint", "open_checkpoint", "pickle_files", "safetensors_header"]
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from edgekit.checkpoint.dtypes import require_finite
+from edgekit.checkpoint.tensor import TensorInfo
 from edgekit.errors import BadModel, MissingEngine, UnsupportedModel
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    from edgekit.model import TensorInfo
 
 _DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64", "float8_e4m3fn": "F8_E4M3"}
 
@@ -25,7 +25,6 @@ class PickleCheckpoint:
     """Tensors of one or several pickled state dicts."""
 
     def __init__(self, files: tuple[Path, ...]) -> None:
-        from edgekit.model.source import TensorInfo
 
         self._state: dict[str, tuple[str, torch.Tensor]] = {}
         for path in files:

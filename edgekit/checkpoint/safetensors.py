@@ -18,13 +18,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from edgekit.checkpoint.dtypes import BITS, as_float32, require_finite
+from edgekit.checkpoint.tensor import TensorInfo
 from edgekit.errors import BadModel, UnsupportedModel
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from edgekit.model import TensorInfo
 
 MAX_HEADER_BYTES = 100_000_000  # the reference implementation's limit
 MAX_INDEX_BYTES = 100_000_000
@@ -111,9 +111,6 @@ def _read_entries(path: Path) -> list[_Entry]:
 
 
 def _entry(path: Path, name: str, value: object) -> _Entry:
-    # Here and not above: edgekit.model reads headers through this module.
-    from edgekit.model.source import TensorInfo
-
     if not isinstance(value, dict) or not {"dtype", "shape", "data_offsets"} <= value.keys():
         _refuse(path, f"tensor {name!r} lacks dtype, shape or data_offsets")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from edgekit.checkpoint.tensor import TensorInfo
 from edgekit.model.config import normalise_config, normalise_tokenizer_config
 from edgekit.model.digest import source_sha256
 from edgekit.model.module import from_torch
 from edgekit.model.opening import open_model
-from edgekit.model.source import Format, ImageSetup, Kind, Pooling, SourceModel, Task, TensorInfo, TextSetup
+from edgekit.model.source import Format, ImageSetup, Kind, Pooling, SourceModel, Task, TextSetup
 
 __all__ = [
     "Format",

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from edgekit.checkpoint.tensor import TensorInfo
 from edgekit.errors import BadModel, UnsupportedModel
 from edgekit.model.config import kind_of
 from edgekit.model.folder import name_of
-from edgekit.model.source import Pooling, SourceModel, Task, TensorInfo, TextSetup
+from edgekit.model.source import Pooling, SourceModel, Task, TextSetup
 
 _MAX_ITEMS = 1 << 16
 _MAX_TEXT_BYTES = 1 << 24

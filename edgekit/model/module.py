@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgekit.checkpoint.tensor import TensorInfo
 from edgekit.errors import BadModel, MissingEngine, UnsupportedModel
 from edgekit.model.config import kind_of
-from edgekit.model.source import ImageSetup, SourceModel, Task, TensorInfo
+from edgekit.model.source import ImageSetup, SourceModel, Task
 
 if TYPE_CHECKING:
     import torch

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgekit.checkpoint.tensor import TensorInfo
 from edgekit.errors import BadModel, MissingEngine, UnsupportedModel
 from edgekit.model.config import kind_of, labels_of, max_tokens_of, normalise_config, read_json
 from edgekit.model.folder import name_of
 from edgekit.model.image import read_image_setup
 from edgekit.model.licence import read_licence
 from edgekit.model.pooling import read_sentence_setup
-from edgekit.model.source import SourceModel, Task, TensorInfo, TextSetup
+from edgekit.model.source import SourceModel, Task, TextSetup
 from edgekit.model.tokenizer import tokenizer_json
 
 _DTYPES = {1: "F32", 2: "U8", 3: "I8", 4: "U16", 5: "I16", 6: "I32", 7: "I64", 9: "BOOL", 10: "F16", 11: "F64",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgekit.checkpoint.tensor import TensorInfo
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -17,22 +19,6 @@ Task = Literal[
 ]
 Kind = Literal["base", "chat", "embedding", "classifier", "module"]
 Pooling = Literal["mean", "cls", "max", "last"]
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """One stored tensor: `dtype` by its safetensors name (F32, BF16, ...), `shape` outermost axis first."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def elements(self) -> int:
-        count = 1
-        for axis in self.shape:
-            count *= axis
-        return count
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.checkpoint.tensor import TensorInfo
 from edgekit.errors import BadModel, UnsafeModel
 from edgekit.model.config import read_json
-from edgekit.model.source import TensorInfo
 
 _INDEX = "model.safetensors.index.json"
 

@@ -23,24 +23,25 @@ class Habit:
 
 def find_habit(source: Source, text: str) -> Habit | None:
     """The habit that can touch `text` under this tokenizer, if there is one."""
-    for find in (_space_after_special, _strips_every_mark):
+    for find in (_space_before, _strips_every_mark):
         habit = find(source, text)
         if habit is not None:
             return habit
     return None
 
 
-def _space_after_special(source: Source, text: str) -> Habit | None:
-    """The engine puts a space after every special token; prepend_scheme "first" puts one before the whole text only."""
+def _space_before(source: Source, text: str) -> Habit | None:
+    """The engine puts a space before the text and after every special token.
+
+    The pre-tokenizer Metaspace puts none where there is one already, and with prepend_scheme "first" none but the first.
+    """
     step: Mapping[str, Any] = source.content.get("pre_tokenizer") or {}
-    steps = step.get("pretokenizers") or [step]
-    if not any(inner.get("prepend_scheme") == "first" for inner in steps):
+    if not any(inner.get("type") == "Metaspace" for inner in step.get("pretokenizers") or [step]):
         return None
-    inside = [token["content"] for token in source.added if token["content"] in text]
-    if not inside:
-        return None
-    first = min(text.index(content) for content in inside)
-    return Habit("after a special token the engine puts a space that the source does not", text[:first])
+    inside = [text.index(token["content"]) for token in source.added if token["content"] in text]
+    untouched = text[: min(inside, default=len(text))].lstrip(" ")
+    note = "the engine puts a space before a text that starts with one, and after special tokens; the source does not"
+    return None if untouched == text else Habit(note, untouched)
 
 
 def _strips_every_mark(source: Source, text: str) -> Habit | None:
