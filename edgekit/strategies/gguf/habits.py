@@ -33,7 +33,7 @@ def find_habit(source: Source, text: str) -> Habit | None:
 def _space_before(source: Source, text: str) -> Habit | None:
     """The engine puts a space before the text and after every special token.
 
-    The pre-tokenizer Metaspace puts none where there is one already, and with prepend_scheme "first" none but the first.
+    The pre-tokenizer Metaspace puts none where there is one already, and with "first" as its scheme none but the first.
     """
     step: Mapping[str, Any] = source.content.get("pre_tokenizer") or {}
     if not any(inner.get("type") == "Metaspace" for inner in step.get("pretokenizers") or [step]):
