@@ -304,7 +304,8 @@ def picture_model(folder: Path, preprocessor: dict[str, Any], cache: Path) -> So
 def test_how_pictures_are_resized(
     tmp_path: Path, cache: Path, given: dict[str, Any], geometry: tuple[Any, ...]
 ) -> None:
-    model = picture_model(tmp_path / "m", given, cache)
+    statistics = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    model = picture_model(tmp_path / "m", statistics | given, cache)
     assert model.image is not None
     assert (model.image.height, model.image.width, model.image.shortest_edge) == geometry
     assert (model.task, model.text, model.labels) == ("image-classification", None, ("a", "b"))
@@ -325,12 +326,14 @@ def test_how_pictures_are_scaled(tmp_path: Path, cache: Path) -> None:
         ({"image_processor_type": "DetrImageProcessor"}, UnsupportedModel, "image processor 'DetrImageProcessor'"),
         ({"do_flip_channel_order": True}, UnsupportedModel, "do_flip_channel_order"),
         ({"do_resize": False}, UnsupportedModel, "do_resize"),
-        ({"size": {"shortest_edge": 224}}, UnsupportedModel, "no centre crop"),
+        ({"size": {"shortest_edge": 224}}, UnsupportedModel, "without a centre crop"),
         ({"size": {"height": 0, "width": 3}}, BadModel, "size is 0, pixels from 1 to 8192"),
         ({"size": {"height": "x", "width": 3}}, BadModel, "size is 'x'"),
         ({"image_std": [0, 1, 1]}, BadModel, "image_std"),
         ({"image_mean": [0.5]}, BadModel, "three numbers each"),
         ({"image_mean": "grey"}, BadModel, "lists of numbers"),
+        ({"resample": "cubic"}, BadModel, "resample is 'cubic'"),
+        ({"image_processor_type": "DeiTImageProcessor", "size": 256}, UnsupportedModel, "does not keep the aspect"),
     ],
 )
 def test_pictures_nobody_can_prepare(
