@@ -28,6 +28,7 @@ from edgekit.errors import UnknownDevice
 APP_SHARE = 0.75
 
 _ARCHITECTURES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64", "armv7l": "armv7", "armv8l": "armv7"}
+_SYSTEMS: Mapping[str, Literal["linux", "macos", "windows"]] = {"Darwin": "macos", "Windows": "windows"}
 # The kernel's names of ARM features -> the standard ones (those of x86 are the standard ones already).
 _ARM_FEATURES = {"asimd": "neon", "asimddp": "dotprod", "asimdhp": "fp16", "fphp": "fp16"}
 _DARWIN_FEATURES = {
@@ -80,7 +81,7 @@ def detect(*, measure: bool = True) -> DeviceProfile:
     return DeviceProfile(
         name="host",
         title=f"this machine ({facts.title})",
-        os="macos" if sys.platform == "darwin" else "linux",
+        os=_SYSTEMS.get(platform.system(), "linux"),
         form_factor="host",
         soc=facts.title,
         cpu=Cpu(
