@@ -1,0 +1,163 @@
+"""A finished bundle runs in a new virtual environment that has its engine and nothing else."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import edgekit_runtime as rt
+import pytest
+from edgekit_runtime import goldens
+from fixtures import bundles
+
+pytestmark = pytest.mark.engines
+
+ONNX = ("numpy", "onnxruntime", "tokenizers")
+# jinja2, diskcache and typing_extensions are llama-cpp-python's own requirements, markupsafe is jinja2's.
+LLAMA = ("numpy", "llama_cpp", "jinja2", "markupsafe", "diskcache", "typing_extensions")
+ABSENT = ("torch", "transformers", "edgekit", "onnx", "optimum", "huggingface_hub", "PIL", "pydantic", "gguf")
+
+
+def _environment(folder: Path, packages: Sequence[str]) -> Path:
+    """The Python of a new virtual environment that holds `packages` of this one, and not even pip."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for package in packages:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        origin = Path(spec.origin)
+        source = origin.parent if origin.name == "__init__.py" else origin
+        for part in (source, source.parent / f"{package}.libs"):
+            if part.exists():
+                (site / part.name).symlink_to(part)
+    return folder / "bin" / "python"
+
+
+def _run(python: Path, *arguments: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(python), *bundles.STRICT, *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env={},
+        cwd=python.parent,  # the checkout's folder would make edgekit importable
+        check=check,
+    )
+
+
+def _importable(python: Path, names: Sequence[str]) -> set[str]:
+    program = f"import importlib.util as u; print(*[name for name in {list(names)} if u.find_spec(name)])"
+    return set(_run(python, "-c", program).stdout.split())
+
+
+def _packed(make: Callable[[Path], Path], folder: Path, given: Any) -> Path:
+    """A bundle as pack leaves it: with goldens and the runtime."""
+    make(folder)
+    with rt.open(folder, threads=1) as session:
+        document = goldens.document([goldens.make_case(session, given, "first")])
+    (folder / "golden.json").write_text(json.dumps(document), encoding="utf-8")
+    return bundles.add_runtime(folder)
+
+
+@pytest.fixture(scope="module")
+def onnx_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _environment(tmp_path_factory.mktemp("onnx") / "venv", ONNX)
+
+
+@pytest.fixture(scope="module")
+def llama_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _environment(tmp_path_factory.mktemp("llama") / "venv", LLAMA)
+
+
+def test_the_environments_are_as_bare_as_they_should_be(onnx_python: Path, llama_python: Path) -> None:
+    everything = (*ONNX, *LLAMA, *ABSENT)
+    assert _importable(onnx_python, everything) == set(ONNX)
+    assert _importable(llama_python, everything) == set(LLAMA)
+
+
+def test_an_embedding_bundle_alone(onnx_python: Path, tmp_path: Path) -> None:
+    run = str(_packed(bundles.embedding_bundle, tmp_path / "b", "the sky is blue") / "runtime" / "run.py")
+    told = _run(onnx_python, run, "the sky is blue", "grass", "the sky is blue").stdout
+    assert "8 values" in told
+    assert " 1.000" in told.splitlines()[-3]
+    piped = json.loads(_run(onnx_python, run, "--json", stdin="the sky\n\ngrass\n").stdout)
+    assert len(piped["embeddings"]) == 2
+    assert "passed  first tokens" in _run(onnx_python, run, "--self-test").stdout
+    info = json.loads(_run(onnx_python, run, "--info", "--threads", "1").stdout)
+    assert info["task"] == "embedding"
+    assert info["runtime"]["threads"] == 1
+
+
+def test_a_classifier_bundle_alone(onnx_python: Path, tmp_path: Path) -> None:
+    run = str(_packed(bundles.tagger_bundle, tmp_path / "b", "the sky is blue") / "runtime" / "run.py")
+    assert "COLOUR  blue" in _run(onnx_python, run, "the sky is blue").stdout
+    labels = json.loads(_run(onnx_python, run, "--json", "blue").stdout)["labels"]
+    assert labels[0][0]["label"] == "COLOUR"
+
+
+def test_a_chat_bundle_alone(llama_python: Path, tmp_path: Path) -> None:
+    run = str(_packed(bundles.chain_bundle, tmp_path / "b", "A") / "runtime" / "run.py")
+    answered = _run(llama_python, run, "oA")
+    assert answered.stdout == "é🌍z!\n"
+    assert answered.stderr == ""
+    assert json.loads(_run(llama_python, run, "--json", "--max-tokens", "2", "A").stdout) == {"text": "é"}
+    assert _run(llama_python, run, "--self-test").stdout.count("passed") == 2
+
+
+def test_failures_are_one_line_with_the_errors_name(onnx_python: Path, llama_python: Path, tmp_path: Path) -> None:
+    bundle = _packed(bundles.embedding_bundle, tmp_path / "b", "blue")
+    run = str(bundle / "runtime" / "run.py")
+    wrong_engine = _run(llama_python, run, "blue", check=False)
+    assert (wrong_engine.returncode, wrong_engine.stdout) == (1, "")
+    assert wrong_engine.stderr.splitlines()[0].endswith("[LoadFailed]")
+    assert "pip install onnxruntime tokenizers" in wrong_engine.stderr
+    nothing = _run(onnx_python, run, check=False)
+    assert (nothing.returncode, nothing.stderr.count("\n")) == (1, 1)
+    usage = _run(onnx_python, run, "--thread-count", "3", check=False)
+    assert usage.returncode == 2
+    (bundle / "config.json").write_text("{}", encoding="utf-8")
+    changed = _run(onnx_python, run, "blue", check=False)
+    assert changed.returncode == 1
+    assert "config.json is in the bundle's folder and not in its manifest" in changed.stderr
+
+
+def test_a_golden_that_fails_is_told_by_the_exit_code(onnx_python: Path, tmp_path: Path) -> None:
+    bundle = _packed(bundles.embedding_bundle, tmp_path / "b", "blue")
+    cases = json.loads((bundle / "golden.json").read_text(encoding="utf-8"))
+    cases["cases"][0]["expected"]["token_ids"][0] += 1
+    (bundle / "golden.json").write_text(json.dumps(cases), encoding="utf-8")
+    bundles.reseal(bundle)
+    run = str(bundle / "runtime" / "run.py")
+    failed = _run(onnx_python, run, "--self-test", check=False)
+    assert failed.returncode == 1
+    assert "FAILED  first tokens" in failed.stdout
+    results = json.loads(_run(onnx_python, run, "--self-test", "--json", check=False).stdout)
+    assert [one["passed"] for one in results] == [True, False]
+
+
+def test_a_bundle_runs_after_it_was_moved_and_made_read_only(onnx_python: Path, tmp_path: Path) -> None:
+    bundle = _packed(bundles.embedding_bundle, tmp_path / "b", "blue")
+    moved = tmp_path / "elsewhere with spaces é"
+    shutil.move(bundle, moved)
+    for path in (moved, *moved.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        assert "8 values" in _run(onnx_python, str(moved / "runtime" / "run.py"), "blue").stdout
+    finally:
+        for path in (moved, *moved.rglob("*")):
+            path.chmod(0o755)
+
+
+def test_running_twice_leaves_a_bundle_that_still_verifies(onnx_python: Path, tmp_path: Path) -> None:
+    bundle = _packed(bundles.embedding_bundle, tmp_path / "b", "blue")
+    for _ in range(2):
+        _run(onnx_python, str(bundle / "runtime" / "run.py"), "blue")
+    assert list((bundle / "runtime").rglob("*.pyc"))
+    rt.verify(bundle)
