@@ -46,14 +46,17 @@ def export_checkpoint(model: SourceModel, path: Path) -> tuple[str, ...]:
     config = _optimum_config(module, model.task)
     with _explained(model):
         names = _export_plain(module, model, path) if config is None else _export_optimum(module, config, model, path)
+    inputs = probe_inputs(model, names)
+    expected = parity.answers_by_name(module, inputs)
+    del module  # a second copy of the weights
     proto = load(path)
     if model.image is not None:
         _fix_picture_shape(proto, model.image.height, model.image.width)
     if model.task == "embedding":
         append_pooling(proto, model.pooling or "mean", model.normalize)
     save(proto, path)
-    inputs = probe_inputs(model, names)
-    parity.check(path, inputs, parity.answers_by_name(module, inputs), model.name)
+    del proto
+    parity.check(path, inputs, expected, model.name)
     return _pooling_notes(model)
 
 

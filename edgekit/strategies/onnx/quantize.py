@@ -15,6 +15,7 @@ from typing import Any
 from edgekit.errors import BadModel, EdgekitError, UnsupportedModel
 from edgekit.model import SourceModel
 from edgekit.progress import Progress
+from edgekit.strategies import TensorSignature
 from edgekit.strategies.onnx.calibrate import Reader, calibration
 from edgekit.strategies.onnx.engine import explained, first_line, require, silenced
 from edgekit.strategies.onnx.graph import (
@@ -53,6 +54,18 @@ class Int8Choice:
     excluded: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Job:
+    """The prepared graph, stored at `path`, and what is known of it; the graph itself is not kept in memory."""
+
+    path: Path
+    signatures: tuple[tuple[TensorSignature, ...], tuple[TensorSignature, ...]]
+    convolutional: bool
+    external: bool
+    reduce_range: bool
+    excluded: list[str]
+
+
 def quantize(source: Path, target: Path, model: SourceModel, choice: Int8Choice, progress: Progress) -> tuple[str, ...]:
     """Write the int8 form of the graph at `source` to `target`, inputs and outputs unchanged; returns notes.
 
@@ -62,13 +75,11 @@ def quantize(source: Path, target: Path, model: SourceModel, choice: Int8Choice,
     prepared = target.with_name("prepared.onnx")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        proto = _prepared(source, model.name)
-        kept = signatures(proto)
+        job = _prepare(source, prepared, model, choice)
         progress.step("quantize to int8")
-        convolutional = convolution_share(proto) >= CONVOLUTION_SHARE
-        notes = (_static if convolutional else _dynamic)(proto, prepared, model, choice, progress)
+        notes = (_static if job.convolutional else _dynamic)(job, model, progress)
         quantized = load(prepared)
-        if signatures(quantized) != kept:
+        if signatures(quantized) != job.signatures:
             raise BadModel(f"{model.name}: quantizing changed the graph's inputs or outputs", "report this model")
         save(quantized, target)
         check_loads(target)
@@ -90,7 +101,18 @@ def convolution_share(proto: Any) -> float:
     return convolution / max(1, convolution + product)
 
 
-def _prepared(source: Path, name: str) -> Any:
+def _prepare(source: Path, path: Path, model: SourceModel, choice: Int8Choice) -> _Job:
+    proto = _folded(source, model.name)
+    kept = signatures(proto)
+    convolutional = convolution_share(proto) >= CONVOLUTION_SHARE
+    excluded = list(choice.excluded)
+    if not convolutional:
+        split_gemms(proto)
+        excluded += _small_products(proto)
+    return _Job(path, kept, convolutional, _store(proto, path), choice.reduce_range, excluded)
+
+
+def _folded(source: Path, name: str) -> Any:
     """The graph with constants folded and batch norms merged, so that weights are plain initializers."""
     proto = load(source, weights=False)
     operator = quantized_operator(proto)
@@ -130,24 +152,21 @@ def _name_nodes(proto: Any) -> None:
         node.name = node.name or f"{node.op_type}:{index}"
 
 
-def _dynamic(proto: Any, path: Path, model: SourceModel, choice: Int8Choice, progress: Progress) -> tuple[str, ...]:  # noqa: ARG001
-    split_gemms(proto)
-    small = _small_products(proto)
-    external = _store(proto, path)
+def _dynamic(job: _Job, model: SourceModel, progress: Progress) -> tuple[str, ...]:  # noqa: ARG001
     quantization = require("onnxruntime.quantization")
     with explained(f"{model.name} cannot be quantized", "use --strategy onnx-fp32"), silenced():
         quantization.quantize_dynamic(
-            path,
-            path,
+            job.path,
+            job.path,
             op_types_to_quantize=_DYNAMIC,
             per_channel=True,
-            reduce_range=choice.reduce_range,
+            reduce_range=job.reduce_range,
             weight_type=quantization.QuantType.QInt8,
-            nodes_to_exclude=[*choice.excluded, *small],
-            use_external_data_format=external,
+            nodes_to_exclude=job.excluded,
+            use_external_data_format=job.external,
             extra_options={"DefaultTensorType": require("onnx").TensorProto.FLOAT},
         )
-    if quantized_operator(load(path, weights=False)) is None:
+    if quantized_operator(load(job.path, weights=False)) is None:
         raise UnsupportedModel(
             f"{model.name} has no matrix product of {SMALLEST_OUTPUT} outputs and no embedding: int8 changes nothing",
             "use --strategy onnx-fp32",
@@ -155,24 +174,23 @@ def _dynamic(proto: Any, path: Path, model: SourceModel, choice: Int8Choice, pro
     return ()
 
 
-def _static(proto: Any, path: Path, model: SourceModel, choice: Int8Choice, progress: Progress) -> tuple[str, ...]:
-    source = calibration(model, signatures(proto)[0])
-    external = _store(proto, path)
+def _static(job: _Job, model: SourceModel, progress: Progress) -> tuple[str, ...]:
+    source = calibration(model, job.signatures[0])
     quantization = require("onnxruntime.quantization")
     progress.step("calibrate", source.count)
     with explained(f"{model.name} cannot be quantized", "use --strategy onnx-fp32"), silenced():
         quantization.quantize_static(
-            path,
-            path,
+            job.path,
+            job.path,
             Reader(source, progress),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=_STATIC,
             per_channel=True,
-            reduce_range=choice.reduce_range,
+            reduce_range=job.reduce_range,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            nodes_to_exclude=list(choice.excluded),
-            use_external_data_format=external,
+            nodes_to_exclude=job.excluded,
+            use_external_data_format=job.external,
             calibrate_method=quantization.CalibrationMethod.MinMax,
             # The head answers in float32: 256 steps over the range of the logits would tie the best two. Products of
             # two activations (attention in hybrid nets) stay float32.
