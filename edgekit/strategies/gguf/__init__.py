@@ -34,12 +34,12 @@ def propose(model: SourceModel, device: DeviceProfile, context_tokens: int) -> I
     else:
         try:
             layout = lay_out(model)
-            vocabulary = _expected_vocabulary(model, layout)
+            vocabulary_bytes = estimate.metadata_bytes(_expected_vocabulary(model, layout))
         except BadInput as error:
             yield Rejection("gguf", error.message, remedy=error.remedy, estimated=False)
             return
         for name in OFFERED:
-            yield _candidate(model, layout, PRESETS[name], vocabulary, device, context_tokens)
+            yield _candidate(model, layout, PRESETS[name], vocabulary_bytes, device, context_tokens)
 
 
 def make(
@@ -101,7 +101,7 @@ def _metadata(layout: Layout, preset: Preset) -> Metadata:
 
 
 def _expected_vocabulary(model: SourceModel, layout: Layout) -> Metadata:
-    """The likeliest vocabulary, unproven: its size is what counts here, and that there is one."""
+    """The likeliest vocabulary, unproven: what counts here is its size, and that there is one."""
     from edgekit.strategies.gguf.vocabulary import read_source, vocabularies
 
     source = read_source(model, layout.shape.vocabulary)
@@ -112,13 +112,14 @@ def _candidate(
     model: SourceModel,
     layout: Layout,
     preset: Preset,
-    vocabulary: Metadata,
+    vocabulary_bytes: int,
     device: DeviceProfile,
     context_tokens: int,
 ) -> Candidate:
     choice, shape = choice_of(layout, preset), layout.shape
     data = estimate.data_bytes(layout.targets, choice)
-    disk = data + estimate.header_bytes(_metadata(layout, preset) | vocabulary, layout.targets)
+    header = estimate.metadata_bytes(_metadata(layout, preset)) + vocabulary_bytes
+    disk = data + estimate.header_bytes(header, layout.targets)
     decodes = model.task == "causal-lm"
     kv_bytes = shape.kv_bytes_per_token * min(context_tokens, shape.context) if decodes else 0
     # An untied embedding is looked up by row, not read whole.
@@ -128,7 +129,7 @@ def _candidate(
         if tied
         else data - estimate.data_bytes((t for t in layout.targets if t.name == "token_embd.weight"), choice)
     )
-    repacked = estimate.repacked_bytes(layout.targets, choice)
+    repacked = estimate.repacked_bytes(layout.targets, choice, device)
     return Candidate(
         strategy="gguf",
         engine="llama.cpp",

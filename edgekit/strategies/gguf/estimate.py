@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edgekit.device import DeviceProfile
 from edgekit.model import TensorInfo
 from edgekit.strategies import Estimate
-from edgekit.strategies.gguf.presets import TypeChoice, tensor_bytes
+from edgekit.strategies.gguf.presets import GgmlType, TypeChoice, tensor_bytes
 from edgekit.strategies.gguf.rope import Metadata
 from edgekit.strategies.gguf.targets import Target
 
 ALIGNMENT = 32
 # The interpreter, the engine's library and its buffers before a model is loaded, as measured on x86-64 Linux.
 _PROCESS_BYTES = (40 << 20, 110 << 20)
-# The engine copies these into another order on CPUs that gain by it; the copy is anonymous memory.
-_REPACKED = ("Q4_0", "Q4_K", "Q8_0")
+# The engine copies these types into another order on CPUs with the feature; the copy is anonymous memory (ggml's
+# repack.cpp).
+_REPACKED: Mapping[str, tuple[GgmlType, ...]] = {
+    "avx2": ("Q4_0", "Q4_K"),
+    "dotprod": ("Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0"),
+}
 
 
 def padded(size: int) -> int:
@@ -27,11 +31,14 @@ def data_bytes(targets: Iterable[Target], choice: TypeChoice) -> int:
     return sum(padded(tensor_bytes(target, choice(target))) for target in targets)
 
 
-def header_bytes(metadata: Metadata, targets: Sequence[Target]) -> int:
+def metadata_bytes(metadata: Metadata) -> int:
+    return sum(8 + len(key.encode()) + 4 + _value_bytes(value) for key, value in metadata.items())
+
+
+def header_bytes(metadata_size: int, targets: Iterable[Target]) -> int:
     """Bytes before the first tensor's data, as the format lays them out."""
-    size = 24 + sum(8 + len(key.encode()) + 4 + _value_bytes(value) for key, value in metadata.items())
-    size += sum(8 + len(target.name) + 4 + 8 * len(target.shape) + 4 + 8 for target in targets)
-    return padded(size)
+    size = 24 + metadata_size
+    return padded(size + sum(8 + len(target.name) + 4 + 8 * len(target.shape) + 4 + 8 for target in targets))
 
 
 def _value_bytes(value: Any) -> int:
@@ -44,12 +51,13 @@ def _value_bytes(value: Any) -> int:
     return 4
 
 
-def repacked_bytes(targets: Iterable[Target], choice: TypeChoice) -> int:
-    """What of the layers may be copied."""
+def repacked_bytes(targets: Iterable[Target], choice: TypeChoice, device: DeviceProfile) -> int:
+    """What of the layers the engine copies on this device."""
+    types = {ggml_type for feature, copied in _REPACKED.items() if device.has(feature) for ggml_type in copied}
     return sum(
         tensor_bytes(target, choice(target))
         for target in targets
-        if target.layer is not None and choice(target) in _REPACKED
+        if target.layer is not None and choice(target) in types
     )
 
 
