@@ -76,6 +76,12 @@ def is_convolutional(tensors: tuple[TensorInfo, ...]) -> bool:
     return convolution > 0 and convolution >= CONVOLUTION_SHARE * (convolution + product)
 
 
+def has_products(model: SourceModel) -> bool:
+    """Whether any stored tensor can be a quantized product, embedding or convolution (unknown tensors: yes)."""
+    wide = (max(t.shape) if model.format == "onnx" else t.shape[0] for t in _graph_tensors(model) if len(t.shape) == 2)
+    return not model.tensors or is_convolutional(model.tensors) or any(size >= SMALLEST_OUTPUT for size in wide)
+
+
 def _graph_tensors(model: SourceModel) -> tuple[TensorInfo, ...]:
     """The float tensors that become initializers: batch-norm statistics are folded, training heads left behind."""
     kept = []

@@ -11,7 +11,7 @@ from edgekit.model import SourceModel
 from edgekit.progress import Progress
 from edgekit.strategies import Artifact, Candidate, Rejection
 from edgekit.strategies.onnx.eligible import as_is, refusal
-from edgekit.strategies.onnx.estimate import int8_disk_bytes, is_convolutional, latency_ms, ram_bytes
+from edgekit.strategies.onnx.estimate import has_products, int8_disk_bytes, is_convolutional, latency_ms, ram_bytes
 from edgekit.strategies.onnx.float_graph import write_float_graph
 from edgekit.strategies.onnx.graph import load, signatures
 from edgekit.strategies.onnx.quantize import Int8Choice, quantize
@@ -79,5 +79,12 @@ def _refusal(model: SourceModel) -> Rejection | None:
     if model.text is not None and is_convolutional(model.tensors) and not model.calibration:
         return Rejection(
             NAME, "convolutions over text need calibration inputs, and none were given", remedy="use onnx-fp32"
+        )
+    if not has_products(model):
+        return Rejection(
+            NAME,
+            "no matrix has 16 outputs or more, so int8 would change nothing",
+            remedy="use onnx-fp32",
+            estimated=False,
         )
     return None

@@ -89,6 +89,13 @@ def test_convolutions_over_text_need_calibration_inputs() -> None:
     assert "calibration" in rejection.reason
 
 
+def test_a_net_too_small_for_int8_is_rejected_before_anything_is_made() -> None:
+    head = TensorInfo("head.weight", "F32", (4, 100))
+    assert isinstance(rejection := offer(int8, model(format="torch", tensors=(head,))), Rejection)
+    assert "change nothing" in rejection.reason
+    assert isinstance(offer(int8, model(format="torch", tensors=(head, TensorInfo("w", "F32", (16, 4))))), Candidate)
+
+
 @pytest.mark.parametrize(
     ("target", "seven_bits"),
     [
