@@ -233,6 +233,8 @@ def _targets(
 ) -> tuple[Target, ...]:
     stored = {tensor.name: tensor.shape for tensor in model.tensors}
     tied = bool(config.get("tie_word_embeddings", family.tied))
+    if not tied and not family.embeds and "lm_head" not in family.outer_names:
+        _refuse(family, "an output of its own", "one tied to the embeddings")
     found: dict[str, Target] = {}
     for source in stored:
         name = _gguf_name(family, source)

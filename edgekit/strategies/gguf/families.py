@@ -38,6 +38,8 @@ _DECODER_OUTER = {
     "norm": "output_norm",
     "lm_head": "output",
 }
+# The engine's own family has no output tensor: it always takes the embeddings.
+_TIED_OUTER = {"embed_tokens": "token_embd", "norm": "output_norm"}
 _BERT_LAYER = {
     "attention.self.query": "attn_q",
     "attention.self.key": "attn_k",
@@ -107,8 +109,8 @@ FAMILIES: tuple[Family, ...] = (
     Family("qwen3", ("qwen3",), _LLAMA_LAYER | _QK_NORMS, head_dim=128),
     Family("smollm3", ("smollm3",), _LLAMA_LAYER, rotary=True, tied=True, rope_theta=2_000_000.0, rope_free_step=4),
     Family(
-        "gemma2", ("gemma2",), _GEMMA_LAYER, activations=_GELU_TANH, head_dim=256, tied=True, norm_offset=True,
-        sliding_pattern=2, query_scalar=True,
+        "gemma2", ("gemma2",), _GEMMA_LAYER, _TIED_OUTER, ignored=("lm_head.",), activations=_GELU_TANH, head_dim=256,
+        tied=True, norm_offset=True, sliding_pattern=2, query_scalar=True,
     ),
     Family(
         "gemma3", ("gemma3_text", "gemma3"), _GEMMA_LAYER | _QK_NORMS, activations=_GELU_TANH, head_dim=256, tied=True,
