@@ -40,13 +40,15 @@ def _environment(folder: Path, packages: Sequence[str]) -> Path:
     return folder / "bin" / "python"
 
 
-def _run(python: Path, *arguments: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def _run(
+    python: Path, *arguments: str, check: bool = True, stdin: str = "", environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(python), *bundles.STRICT, *arguments],
         input=stdin,
         capture_output=True,
         text=True,
-        env={},
+        env=environment or {},
         cwd=python.parent,  # the checkout's folder would make edgekit importable
         check=check,
     )
@@ -153,6 +155,26 @@ def test_a_bundle_runs_after_it_was_moved_and_made_read_only(onnx_python: Path, 
     finally:
         for path in (moved, *moved.rglob("*")):
             path.chmod(0o755)
+
+
+def test_the_runtime_is_a_package_of_its_own(onnx_python: Path, tmp_path: Path) -> None:
+    """Built as a wheel and unpacked beside its engine, it runs as a module on a bundle without a runtime."""
+    built = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")],
+        cwd=bundles.RUNTIME,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    (wheel,) = (tmp_path / "dist").glob("edgekit_runtime-*.whl")
+    shutil.unpack_archive(wheel, tmp_path / "site", "zip")
+    (metadata,) = (tmp_path / "site").glob("*.dist-info/METADATA")
+    assert f"Version: {rt.__version__}\n" in metadata.read_text(encoding="utf-8")
+    bundle = bundles.embedding_bundle(tmp_path / "b")
+    environment = {"PYTHONPATH": str(tmp_path / "site")}
+    told = _run(onnx_python, "-m", "edgekit_runtime", str(bundle), "blue", environment=environment).stdout
+    assert "8 values" in told
 
 
 def test_running_twice_leaves_a_bundle_that_still_verifies(onnx_python: Path, tmp_path: Path) -> None:

@@ -19,6 +19,11 @@ from fixtures import bundles
 
 pytestmark = pytest.mark.engines
 
+
+def _short(max_tokens: object) -> dict[str, object]:
+    return {"tokenizer": "tokenizer.json", "max_tokens": max_tokens}
+
+
 TABLE = bundles.word_vectors()
 
 
@@ -181,10 +186,16 @@ def test_a_tokenizer_the_library_refuses(tmp_path: Path) -> None:
         rt.open(bundles.reseal(folder))
 
 
-@pytest.mark.parametrize("text", [None, {"max_tokens": 4}, {"tokenizer": "nowhere.json", "max_tokens": 4}])
+@pytest.mark.parametrize(
+    "text",
+    [None, {"max_tokens": 4}, {"tokenizer": "nowhere.json", "max_tokens": 4}, _short(2), _short(-1), _short("9")],
+)
 def test_a_manifest_without_a_usable_tokenizer(tmp_path: Path, text: Any) -> None:
     folder = bundles.embedding_bundle(tmp_path / "b", text=text)
-    with pytest.raises((rt.BundleInvalid, rt.LoadFailed), match=r"tokenizer|does not list"), rt.open(folder) as session:
+    with (
+        pytest.raises((rt.BundleInvalid, rt.LoadFailed), match=r"tokenizer|does not list|max_tokens"),
+        rt.open(folder) as session,
+    ):
         session.embed("a")
 
 

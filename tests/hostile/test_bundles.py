@@ -105,6 +105,8 @@ def test_a_schema_version_that_is_none(bundle: Path, version: object) -> None:
         {"text": "tokenizer.json"},
         {"memory": 5},
         {"min_isa": ["avx2"]},
+        {"min_isa": {"x86_64": "avx2"}},
+        {"min_isa": {"x86_64": [2]}},
     ],
 )
 def test_a_manifest_of_the_wrong_shape(bundle: Path, change: dict[str, Any]) -> None:

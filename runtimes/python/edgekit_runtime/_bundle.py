@@ -98,6 +98,9 @@ def _check_shape(manifest: dict[str, Any]) -> None:
     labels = manifest.get("labels", [])
     if not (isinstance(labels, list) and all(isinstance(label, str) for label in labels)):
         raise BundleInvalid(f"{MANIFEST}: labels is not a list of strings")
+    min_isa = manifest.get("min_isa") or {}
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in min_isa.values()):
+        raise BundleInvalid(f"{MANIFEST}: min_isa does not hold lists of feature names")
     listed = {file.path for file in listed_files(manifest)}
     if manifest["model_file"] not in listed:
         raise BundleInvalid(f"{MANIFEST}: model_file {manifest['model_file']!r} is not among the listed files")

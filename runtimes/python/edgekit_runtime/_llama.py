@@ -236,10 +236,8 @@ def _library() -> tuple[Any, str]:
     try:
         import llama_cpp
         from llama_cpp import llama_cpp as functions
-    except ImportError as error:
-        raise LoadFailed("the engine is not installed: pip install llama-cpp-python") from error
-    except (OSError, RuntimeError) as error:
-        raise LoadFailed(f"llama-cpp-python cannot load its library: {error}") from error
+    except (ImportError, OSError, RuntimeError) as error:
+        raise LoadFailed(f"the engine cannot be imported ({error}): pip install llama-cpp-python") from error
     functions.llama_log_set(_log_callback(functions), ctypes.c_void_p(0))
     functions.llama_backend_init()
     return functions, f"llama-cpp-python {llama_cpp.__version__}"

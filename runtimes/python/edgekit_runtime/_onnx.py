@@ -159,7 +159,7 @@ def _load(model: Path, threads: int, low_memory: bool) -> tuple[Any, str, Any]:
     try:
         import onnxruntime
     except ImportError as error:
-        raise LoadFailed("the engine is not installed: pip install onnxruntime tokenizers") from error
+        raise LoadFailed(f"the engine cannot be imported ({error}): pip install onnxruntime tokenizers") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

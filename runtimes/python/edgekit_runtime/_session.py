@@ -244,6 +244,7 @@ def _check_memory(info: dict[str, Any], folder: Path, memory_budget: int | None)
     """MemoryBudget if the measured peak, or where none was measured the model's file alone, exceeds the budget."""
     if memory_budget is None:
         return []
+    _positive("memory_budget", memory_budget)
     peak = (info.get("memory") or {}).get("peak_rss_bytes")
     if isinstance(peak, int):
         need, what, notes = peak, "took at its measured peak", []

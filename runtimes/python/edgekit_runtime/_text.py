@@ -53,7 +53,7 @@ class Encoder:
         try:
             from tokenizers import Tokenizer
         except ImportError as error:
-            raise LoadFailed("the tokenizer needs its library: pip install tokenizers") from error
+            raise LoadFailed(f"the tokenizers library cannot be imported ({error}): pip install tokenizers") from error
         if unknown := set(inputs) - set(self._COLUMNS):
             raise LoadFailed(f"the graph wants {', '.join(sorted(unknown))}, which text alone does not give")
         try:
@@ -62,6 +62,9 @@ class Encoder:
             raise LoadFailed(f"{tokenizer_json.name} is not a tokenizer this version reads: {error}") from error
         padding = self._tokenizer.padding or {}
         self._pad = {"input_ids": int(padding.get("pad_id", self._pad_id()))}
+        special = self._tokenizer.num_special_tokens_to_add(False)
+        if max_tokens <= special:
+            raise LoadFailed(f"text.max_tokens is {max_tokens}, and {special} special tokens stand in every text")
         self._tokenizer.no_padding()  # often set to a fixed length; a batch is padded here, on the right, and masked
         self._max_tokens, self._inputs = max_tokens, dict(inputs)
 

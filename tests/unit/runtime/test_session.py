@@ -224,6 +224,12 @@ def test_a_cpu_that_lacks_a_feature_is_refused_before_loading(tmp_path: Path) ->
         _open(folder)
 
 
+@pytest.mark.parametrize("budget", [0, -1, 1.5, "1GB"])
+def test_a_memory_budget_is_a_positive_number_of_bytes(tmp_path: Path, budget: object) -> None:
+    with pytest.raises(rt.BadInput, match="memory_budget"):
+        _open(bundles.plain_bundle(tmp_path / "bundle"), memory_budget=budget)
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True])
 def test_threads_are_a_positive_whole_number(tmp_path: Path, threads: object) -> None:
     with pytest.raises(rt.BadInput, match="threads"):
