@@ -18,17 +18,17 @@ from edgekit.device import DeviceProfile
 from edgekit.errors import BadBundle
 from edgekit.limits import Limits
 from edgekit.manifest import MANIFEST_NAME, FileEntry, Manifest, PlanSummary
-from edgekit.model import SourceModel
+from edgekit.model import SourceModel, normalise_config, normalise_tokenizer_config
 from edgekit.report import Report
 from edgekit.resources import runtime, use_python_runtime
 from edgekit.strategies import Artifact, TensorSignature
 
-# What makes the folder a Hugging Face-layout model for other tools; copied as they are.
+# What makes the folder a Hugging Face-layout model for other tools. Some are copied as they are, some written in the
+# spelling that transformers 4 and 5 both read: 4 takes a wrong rotary base from version 5's without a word.
+_NORMALISED = {"config.json": normalise_config, "tokenizer_config.json": normalise_tokenizer_config}
 _COMPANIONS = (
-    "config.json",
     "generation_config.json",
     "tokenizer.json",
-    "tokenizer_config.json",
     "special_tokens_map.json",
     "preprocessor_config.json",
     "chat_template.jinja",
@@ -119,9 +119,12 @@ def _link_or_copy(source: str, target: str) -> None:
 def _copy_companions(model: SourceModel, folder: Path) -> None:
     if model.folder is not None and model.format == "hf":
         for name in _COMPANIONS:
-            source = model.folder / name
-            if source.is_file():
-                shutil.copyfile(source, folder / name)
+            if (model.folder / name).is_file():
+                shutil.copyfile(model.folder / name, folder / name)
+        for name, normalise in _NORMALISED.items():
+            if (model.folder / name).is_file():
+                content = normalise(json.loads((model.folder / name).read_bytes()))
+                (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if model.text is None:
         return
     if model.text.tokenizer_json is not None:
@@ -155,7 +158,7 @@ def _draft(
         generation=_generation(model, limits) if model.task == "causal-lm" else None,
         min_isa=dict(artifact.min_isa),
         memory=manifest.Memory(
-            file_bytes=_model_bytes(folder, artifact),
+            file_bytes=_model_bytes(artifact),
             anonymous_bytes=None,
             kv_bytes=candidate.kv_bytes,
             peak_rss_bytes=None,
@@ -175,10 +178,9 @@ def _draft(
     )
 
 
-def _model_bytes(folder: Path, artifact: Artifact) -> int:
-    """The model file and its external data, if any, which stands in the same folder under the same stem."""
-    model_file = folder / artifact.model_file
-    return sum(path.stat().st_size for path in model_file.parent.glob(f"{model_file.name}*"))
+def _model_bytes(artifact: Artifact) -> int:
+    """The model file and its external data, if any: all that the strategy made."""
+    return sum(path.stat().st_size for path in artifact.folder.rglob("*") if path.is_file())
 
 
 def _signatures(tensors: tuple[TensorSignature, ...]) -> tuple[manifest.Signature, ...]:

@@ -63,7 +63,8 @@ def default_set(model: SourceModel) -> EvalSet:
         return EvalSet(f"{len(drawn)} drawn pictures (smooth noise, edges, gradients); not photographs", arrays=drawn)
     if model.task in ("tensors", "image-classification"):
         arrays = sampled_arrays(model, _SAMPLED_TENSORS)
-        return EvalSet(f"{len(arrays)} random inputs with the mean and spread of the example inputs", arrays=arrays)
+        like = "like the example inputs" if model.example_inputs else "of the normal distribution, free axes 1 long"
+        return EvalSet(f"{len(arrays)} random inputs {like}", arrays=arrays)
     lines = tuple(line for line in sample_text().read_text(encoding="utf-8").splitlines() if line)
     return EvalSet(f"the multilingual sample shipped with edgekit ({len(lines)} sentences)", texts=lines)
 
@@ -87,11 +88,28 @@ def sampled_pictures(count: int, height: int, width: int, seed: int = 0) -> list
 
 
 def sampled_arrays(model: SourceModel, count: int, seed: int = 0) -> tuple[Arrays, ...]:
-    """Random inputs shaped like `model.example_inputs`; whole numbers are drawn between the example's extremes."""
+    """Random inputs like the example inputs, or as the graph declares them; whole numbers between the extremes."""
     rng = np.random.default_rng(seed)
-    return tuple(
-        {name: _like(np.asarray(example), rng) for name, example in model.example_inputs.items()} for _ in range(count)
-    )
+    examples = {name: np.asarray(example) for name, example in model.example_inputs.items()} or _of_graph(model, rng)
+    return tuple({name: _like(example, rng) for name, example in examples.items()} for _ in range(count))
+
+
+def _of_graph(model: SourceModel, rng: np.random.Generator) -> dict[str, NDArray[np.generic]]:
+    """Examples for an ONNX file by its declared inputs: free axes are 1 long, floats normal, whole numbers 0 or 1."""
+    from edgekit.strategies.onnx.graph import load, signatures
+
+    if model.file is None:
+        raise BadEvalData(f"{model.name} has neither example inputs nor an ONNX file", "give example_inputs")
+    examples: dict[str, NDArray[np.generic]] = {}
+    for each in signatures(load(model.file, weights=False))[0]:
+        if each.dtype == "string":
+            raise BadEvalData(f"input {each.name} of {model.name} takes strings", "only numeric inputs are drawn")
+        shape = tuple(axis if isinstance(axis, int) else 1 for axis in each.shape)
+        drawn = rng.normal(size=shape) if each.dtype.startswith("float") else rng.integers(0, 2, size=shape)
+        if each.dtype.startswith(("int", "uint")) and drawn.size:
+            drawn.flat[:2] = (0, 1)[: drawn.size]  # so that both extremes are among the examples
+        examples[each.name] = drawn.astype(each.dtype)
+    return examples
 
 
 def _like(example: NDArray[np.generic], rng: np.random.Generator) -> NDArray[np.generic]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgekit.device import DeviceProfile
@@ -38,6 +38,7 @@ def build_report(
     limits: Limits,
     reference: Reference,
     bundle: Path,
+    notes: Sequence[str],
     created_utc: str,
 ) -> Report:
     """Every figure as a row, judged."""
@@ -57,13 +58,13 @@ def build_report(
     rows = [judged(row) for row in rows]
     failed = any(row.passed is False for row in rows)
     is_host = device.name == "host"
-    notes = list(candidate.notes) if candidate else []
+    told = list(dict.fromkeys(notes))
     if not is_host:
-        notes.append(f"speed was measured here, not on {device.title}; on the device it is an estimate or unknown")
+        told.append(f"speed was measured here, not on {device.title}; on the device it is an estimate or unknown")
     if examined.token_mismatches:
-        notes.append(f"token ids differ on {examined.token_mismatches[0]!r}")
+        told.append(f"token ids differ on {examined.token_mismatches[0]!r}")
     if not any(row.name == "peak RSS" and row.limit is not None for row in rows):
-        notes.append(f"how much RAM {device.title} lets an app use is not known, so no memory limit was held")
+        told.append(f"how much RAM {device.title} lets an app use is not known, so no memory limit was held")
     return Report(
         model=manifest.name,
         task=manifest.task,
@@ -78,7 +79,7 @@ def build_report(
         model_sha256=next(entry.sha256 for entry in manifest.files if entry.path == manifest.model_file),
         rows=tuple(rows),
         series=_series(examined),
-        notes=tuple(notes),
+        notes=tuple(told),
         created_utc=created_utc,
     )
 

@@ -6,14 +6,14 @@ import datetime
 import importlib.util
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit import bundle, findings, planner, questions, strategies, validation
 from edgekit.device import DeviceProfile, load_profile
-from edgekit.errors import DoesNotFit, EdgekitError, LimitMissed, MissingEngine, UsageError
+from edgekit.errors import DoesNotFit, EdgekitError, LimitMissed, MissingEngine, UnsupportedModel, UsageError
 from edgekit.evaluation import EvalSet, default_set, read_eval
 from edgekit.limits import Limits
 from edgekit.manifest import Manifest, PlanSummary, Rejected, Tried
@@ -27,6 +27,8 @@ from edgekit.strategies import Candidate, Engine, Rejection
 
 if TYPE_CHECKING:
     import torch
+
+    Examples = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]
 
 _ENGINE_MODULES: Mapping[Engine, tuple[str, ...]] = {
     "onnxruntime": ("onnxruntime", "onnx", "torch", "transformers"),
@@ -53,7 +55,7 @@ class _Attempt:
 
 
 def pack(
-    model: str | Path | torch.nn.Module,
+    model: str | Path | SourceModel | torch.nn.Module,
     device: str | DeviceProfile = "host",
     *,
     out: str | Path | None = None,
@@ -61,7 +63,7 @@ def pack(
     eval_file: str | Path | None = None,
     calibration_file: str | Path | None = None,
     limits: Limits = Limits(),  # noqa: B008 (frozen)
-    example_inputs: Mapping[str, torch.Tensor] | None = None,
+    example_inputs: Examples | None = None,
     name: str | None = None,
     revision: str | None = None,
     task: Task | None = None,
@@ -73,9 +75,9 @@ def pack(
 ) -> Packed:
     """Pack `model` for `device`, prove it against `limits`, and write the bundle to `out`.
 
-    `model` is a folder, file or hub id, or a torch module with `example_inputs` (one tensor an argument, by name, with
-    a batch axis first). `out` defaults to `<model>-<device>` here. Candidates are made and measured in the planner's
-    order until one holds every limit.
+    `model` is a folder, file or hub id; a torch module with `example_inputs` (one tensor for each input of forward(),
+    each with a batch axis first); or what `open_model` or `from_torch` returned. `out` defaults to `<model>-<device>`
+    here. Candidates are made and measured in the planner's order until one holds every limit.
 
     Raises DoesNotFit if no candidate can be within the device's budget, LimitMissed if each was measured and none
     passed (with `force` the nearest miss is written instead, marked as failed), and the errors of opening and writing.
@@ -83,7 +85,7 @@ def pack(
     progress = progress or Silent()
     progress.step("open the model")
     source = _open(model, example_inputs, name, revision, task, allow_pickle, trust_remote_code)
-    profile = load_profile(device) if isinstance(device, str) else device
+    profile = load_profile(device, measure_host=True) if isinstance(device, str) else device
     data = read_eval(Path(eval_file), source) if eval_file is not None else None
     if calibration_file is not None:
         source = replace(source, calibration=read_eval(Path(calibration_file), source).arrays)
@@ -100,7 +102,7 @@ def pack(
 
 
 def plan(
-    model: str | Path,
+    model: str | Path | SourceModel,
     device: str | DeviceProfile = "host",
     *,
     strategy: str = "auto",
@@ -117,8 +119,8 @@ def plan(
 
 
 def _open(
-    model: str | Path | torch.nn.Module,
-    example_inputs: Mapping[str, torch.Tensor] | None,
+    model: str | Path | SourceModel | torch.nn.Module,
+    example_inputs: Examples | None,
     name: str | None,
     revision: str | None,
     task: Task | None,
@@ -130,8 +132,10 @@ def _open(
             model, revision=revision, task=task, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
         )
         return replace(source, name=name) if name else source
-    if not example_inputs:
-        raise UsageError("a torch module needs example_inputs", "give one tensor for each argument, by name")
+    if isinstance(model, SourceModel):
+        return replace(model, name=name) if name else model
+    if example_inputs is None:
+        raise UsageError("a torch module needs example_inputs", "give one tensor for each input of forward()")
     return from_torch(model, example_inputs, name=name or type(model).__name__.lower(), task=task or "tensors")
 
 
@@ -201,8 +205,10 @@ class _Work:
             candidate, remaining = remaining[0], remaining[1:]
             try:
                 attempt = self._attempt(candidate)
-            except MissingEngine as error:
-                rejections.append(Rejection(candidate.label, error.message, remedy=error.remedy))
+            except (MissingEngine, UnsupportedModel) as error:
+                if not remaining and not attempts:
+                    raise
+                rejections.append(Rejection(candidate.label, error.message, remedy=error.remedy, estimated=False))
                 continue
             missed = attempt.report.missed
             tried.append(Tried(candidate=candidate.label, passed=not missed, missed=tuple(map(_told, missed))))
@@ -213,8 +219,6 @@ class _Work:
                 shutil.rmtree(attempt.staged.folder.parent)
             remaining, learnt = planner.after_miss(candidate, _misses(missed), remaining)
             rejections += learnt
-        if not attempts:
-            raise DoesNotFit(f"no candidate could be made: {_reasons(rejections)}")
         nearest = min(attempts, key=lambda attempt: _distance(attempt.report))
         if keep_misses:
             return nearest, _summary(nearest.candidate, tried, rejections)
@@ -249,6 +253,7 @@ class _Work:
             self._limits,
             reference,
             staged.folder,
+            (*candidate.notes, *artifact.notes),
             self._created_utc,
         )
         return _Attempt(candidate, staged, report)

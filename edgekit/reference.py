@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -61,7 +61,7 @@ class TextReference(Reference, Protocol):
 def open_reference(model: SourceModel, threads: int, workdir: Path) -> Reference:
     """The best original there is: torch in fp32, the ONNX file itself, or, failing both, the unquantized GGUF."""
     if model.format == "onnx" and model.file is not None:
-        return OnnxReference(model.file, threads)
+        return OnnxReference(model, model.file, threads)
     if model.format == "gguf" and model.file is not None:
         return GgufReference(model.file, model, threads, "the source GGUF itself")
     try:
@@ -76,6 +76,38 @@ def open_reference(model: SourceModel, threads: int, workdir: Path) -> Reference
     return GgufReference(path, model, threads, "the unquantized GGUF (the installed transformers does not know it)")
 
 
+class _HuggingFaceText:
+    """The source's own tokenizer."""
+
+    def __init__(self, model: SourceModel) -> None:
+        from edgekit.torch_model import load_tokenizer
+
+        assert model.text is not None
+        self._tokenizer: Tokenizer = load_tokenizer(model)
+        self._max_tokens = model.text.max_tokens
+
+    def tokenize(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text).ids
+        return ids
+
+    def ids(self, text: str) -> list[int]:
+        """Ids cut to the model's longest input, special tokens kept."""
+        self._tokenizer.enable_truncation(self._max_tokens)
+        ids: list[int] = self._tokenizer.encode(text).ids
+        self._tokenizer.no_truncation()
+        return ids
+
+    def rows_at(self, text: str, starts: Sequence[int]) -> list[int | None]:
+        begins: dict[int, int] = {}
+        for index, (start, end) in enumerate(self._tokenizer.encode(text).offsets):
+            while start < end and text[start].isspace():  # byte-level tokens carry the space before a word
+                start += 1
+            if start < end:
+                begins.setdefault(start, index)
+        rows = [begins.get(start) for start in starts]
+        return [row if row is not None and row < self._max_tokens - 1 else None for row in rows]
+
+
 class TorchReference:
     """The source in torch, float32, on the CPU."""
 
@@ -87,7 +119,7 @@ class TorchReference:
         torch.set_num_threads(threads)
         self._model = model
         self._module = torch_model.load_torch(model)
-        self._tokenizer: Tokenizer | None = torch_model.load_tokenizer(model) if model.text is not None else None
+        self._text = _HuggingFaceText(model) if model.text is not None else None
         self.description = f"the source model in torch {torch.__version__}, float32"
 
     def answers(self, inputs: Sequence[Input]) -> Iterator[Answer]:
@@ -103,42 +135,26 @@ class TorchReference:
         if isinstance(each, Mapping):
             tensors = {name: torch.from_numpy(np.asarray(array)) for name, array in each.items()}
             return _flat(self._module(**tensors) if self._model.format == "hf" else self._module(*tensors.values()))
-        ids = self._ids(each) if isinstance(each, str) else list(each)
+        ids = self._words.ids(each) if isinstance(each, str) else list(each)
         tensor = torch.tensor([ids])
         if self._model.task == "causal-lm":
             return _numpy(self._module(input_ids=tensor, use_cache=False).logits[0])
         output = self._module(input_ids=tensor, attention_mask=torch.ones_like(tensor))
         if self._model.task == "embedding":
-            return _numpy(_pool(output.last_hidden_state[0], self._model))
+            return _pool(_numpy(output.last_hidden_state[0]), self._model)
         return _numpy(output.logits[0])
 
-    def _ids(self, text: str) -> list[int]:
-        ids = self.tokenize(text)
-        setup = self._model.text
-        if setup is None or len(ids) <= setup.max_tokens:
-            return ids
-        assert self._tokenizer is not None
-        self._tokenizer.enable_truncation(setup.max_tokens)
-        truncated: list[int] = self._tokenizer.encode(text).ids
-        self._tokenizer.no_truncation()
-        return truncated
-
     def tokenize(self, text: str) -> list[int]:
-        assert self._tokenizer is not None
-        ids: list[int] = self._tokenizer.encode(text).ids
-        return ids
+        return self._words.tokenize(text)
 
     def rows_at(self, text: str, starts: Sequence[int]) -> list[int | None]:
-        assert self._tokenizer is not None
-        begins: dict[int, int] = {}
-        for index, (start, end) in enumerate(self._tokenizer.encode(text).offsets):
-            while start < end and text[start].isspace():  # byte-level tokens carry the space before a word
-                start += 1
-            if start < end:
-                begins.setdefault(start, index)
-        longest = self._model.text.max_tokens if self._model.text else len(begins)
-        rows = [begins.get(start) for start in starts]
-        return [row if row is not None and row < longest - 1 else None for row in rows]
+        return self._words.rows_at(text, starts)
+
+    @property
+    def _words(self) -> _HuggingFaceText:
+        if self._text is None:
+            raise UnsupportedModel(f"{self._model.name} has no tokenizer", "give a model that reads text")
+        return self._text
 
     def decode_ms(self, ids: Sequence[int], steps: int) -> list[float]:
         import torch
@@ -176,19 +192,47 @@ class TorchReference:
 class OnnxReference:
     """The user's ONNX file in ONNX Runtime."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, model: SourceModel, path: Path, threads: int) -> None:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._inputs = [each.name for each in self._session.get_inputs()]
+        self._outputs = [each.name for each in self._session.get_outputs()]
+        self._text = _HuggingFaceText(model) if model.text is not None else None
+        self._model = model
         self.description = f"{path.name} in onnxruntime {onnxruntime.__version__}"
 
     def answers(self, inputs: Sequence[Input]) -> Iterator[Answer]:
         for each in inputs:
-            assert isinstance(each, Mapping)
-            yield _flat(self._session.run(None, dict(each)))
+            yield self._answer(each)
+
+    def _answer(self, each: Input) -> Answer:
+        if isinstance(each, Mapping):
+            return _flat(self._session.run(None, dict(each)))
+        ids = np.asarray([self._words.ids(each) if isinstance(each, str) else each], np.int64)
+        given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        found = self._session.run(None, {name: given[name] for name in self._inputs})
+        outputs = dict(zip(self._outputs, found, strict=True))
+        if self._model.task == "embedding" and "sentence_embedding" not in outputs:
+            return _pool(np.asarray(found[0][0], np.float32), self._model)
+        name = "sentence_embedding" if self._model.task == "embedding" else "logits"
+        answer: Answer = np.asarray(outputs.get(name, found[0])[0], np.float32)
+        return answer
+
+    @property
+    def _words(self) -> _HuggingFaceText:
+        if self._text is None:
+            raise UnsupportedModel("a bare ONNX file has no tokenizer", "give the folder it came from, or --task")
+        return self._text
+
+    def tokenize(self, text: str) -> list[int]:
+        return self._words.tokenize(text)
+
+    def rows_at(self, text: str, starts: Sequence[int]) -> list[int | None]:
+        return self._words.rows_at(text, starts)
 
 
 class GgufReference:
@@ -247,17 +291,16 @@ def _sampler(temperature: float, seed: int = 0) -> Sampler:
     return Sampler(temperature, 1.0, seed)
 
 
-def _pool(hidden: torch.Tensor, model: SourceModel) -> torch.Tensor:
+def _pool(hidden: Answer, model: SourceModel) -> Answer:
     """[tokens, width] -> [width], as sentence-transformers does for one unpadded text."""
-    import torch
-
-    pooled = {
-        "cls": lambda: hidden[0],
-        "last": lambda: hidden[-1],
-        "max": lambda: hidden.max(dim=0).values,
-        "mean": lambda: hidden.mean(dim=0),
-    }[model.pooling or "mean"]()
-    return torch.nn.functional.normalize(pooled, dim=0) if model.normalize else pooled
+    how: Mapping[str, Callable[[Answer], Answer]] = {
+        "cls": lambda rows: rows[0],
+        "last": lambda rows: rows[-1],
+        "max": lambda rows: rows.max(axis=0),
+        "mean": lambda rows: rows.mean(axis=0),
+    }
+    pooled = how[model.pooling or "mean"](hidden)
+    return pooled / max(float(np.linalg.norm(pooled)), 1e-12) if model.normalize else pooled
 
 
 def _numpy(tensor: torch.Tensor) -> Answer:

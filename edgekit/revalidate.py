@@ -60,7 +60,7 @@ def validate(
             folder, source, reference, asked, manifest.engine, workers, None, Path(scratch) / "answers"
         )
         return findings.build_report(
-            manifest, examined, None, profile, limits, reference, folder, created_utc
+            manifest, examined, None, profile, limits, reference, folder, (), created_utc
         ).model_copy(update={"plan": manifest.plan})
 
 

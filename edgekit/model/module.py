@@ -77,7 +77,8 @@ def _named_inputs(module: torch.nn.Module, given: Any) -> dict[str, torch.Tensor
         unknown = sorted(set(given) - set(names))
         if unknown and len(names) == len(parameters):
             raise BadModel(f"forward() takes {', '.join(names)}; the example inputs name {unknown[0]!r}")
-        inputs = dict(given)
+        # In forward()'s order: exporters and the reference pass them by position.
+        inputs = dict(sorted(given.items(), key=lambda each: names.index(each[0]) if each[0] in names else len(names)))
     else:
         if len(given) > len(names):
             raise BadModel(f"forward() takes {len(names)} inputs, {len(given)} examples were given")
