@@ -20,11 +20,11 @@ from fixtures import bundles
 pytestmark = pytest.mark.engines
 
 
+TABLE = bundles.word_vectors()
+
+
 def _short(max_tokens: object) -> dict[str, object]:
     return {"tokenizer": "tokenizer.json", "max_tokens": max_tokens}
-
-
-TABLE = bundles.word_vectors()
 
 
 def _vector(*words: str) -> Any:
