@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ from fixtures import tiny_models
 from fixtures.gguf_engine import Floats, embedding, log_probabilities, log_softmax, mean_kl
 
 from edgekit.model import open_model
-from edgekit.strategies.gguf import write_gguf
+from edgekit.strategies.gguf import OFFERED, write_gguf
 from edgekit.strategies.gguf.engine import EngineVocabulary
 
 pytestmark = pytest.mark.engines
@@ -116,6 +117,39 @@ def test_a_pattern_of_sliding_layers_that_is_not_the_family_s_own(family: str, t
     write_gguf(open_model(folder), path, "F16")
     ids = source_ids(folder)
     assert mean_kl(reference(folder, ids), log_probabilities(path, ids)) < 1e-5
+
+
+def preset_kls(folder: Path, ids: list[int], scratch: Path) -> dict[str, float]:
+    expected = reference(folder, ids)
+    found = {}
+    for preset in OFFERED:
+        write_gguf(open_model(folder), scratch / f"{preset}.gguf", preset)
+        found[preset] = mean_kl(expected, log_probabilities(scratch / f"{preset}.gguf", ids))
+    return found
+
+
+def test_each_smaller_preset_keeps_less(tmp_path: Path) -> None:
+    folder = tiny_models.tiny_llama(tmp_path / "source", hidden_size=256, intermediate_size=512)
+    found = preset_kls(folder, source_ids(folder), tmp_path)
+    assert list(found.values()) == sorted(found.values())
+    assert found["F16"] < 1e-5
+    assert found["Q8_0"] < 1e-2
+    assert 1e-3 < found["Q4_0"] < 0.5
+
+
+@pytest.mark.skipif("EDGEKIT_TINYLM" not in os.environ, reason="EDGEKIT_TINYLM names no small trained decoder")
+def test_a_trained_model_loses_little(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    folder = Path(os.environ["EDGEKIT_TINYLM"])
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    ids = list(tokenizer.encode((folder / "eval.txt").read_text(encoding="utf-8")[:8000]).ids[:1024])
+    found = preset_kls(folder, ids, tmp_path)
+    assert list(found.values()) == sorted(found.values())
+    assert found["F16"] < 1e-6
+    assert found["Q8_0"] < 2e-4
+    assert found["Q4_K_M"] < 1e-2
+    assert found["Q4_0"] < 2e-2
 
 
 ENCODERS: dict[str, Callable[[Path], Path]] = {
