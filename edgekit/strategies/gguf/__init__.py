@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.device import DeviceProfile
@@ -57,8 +58,25 @@ def make(
         shutil.copyfile(model.file, folder / model.file.name)
         return Artifact(candidate, folder, model.file.name, min_isa=_MIN_ISA)
     name = f"model-{preset}.gguf"
-    notes = write_gguf(model, folder / name, preset, progress)
-    return Artifact(candidate, folder, name, min_isa=_MIN_ISA, notes=notes)
+    written = write_gguf(model, folder / name, preset, progress)
+    return Artifact(
+        candidate,
+        folder,
+        name,
+        min_isa=_MIN_ISA,
+        notes=written.notes,
+        engine_tokenizes=written.engine_tokenizes,
+        unicode_form="NFC" if written.composes else None,
+    )
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a user should know of a file written, and what its runtime must: see Artifact."""
+
+    notes: tuple[str, ...]
+    engine_tokenizes: bool
+    composes: bool
 
 
 def write_gguf(
@@ -67,8 +85,8 @@ def write_gguf(
     preset: str = "F16",
     progress: Progress | None = None,
     choice: TypeChoice | None = None,
-) -> tuple[str, ...]:
-    """Write `model` as GGUF and return what a user should know about the result.
+) -> Written:
+    """Write `model` as GGUF.
 
     `preset` is one of PRESETS ("F32" and "BF16" beside those offered). `choice` replaces the preset's tensor types.
     The tokenizer is proven first: BadTokenizer comes before any weight is read. Needs gguf and llama-cpp-python.
@@ -88,7 +106,7 @@ def write_gguf(
     progress.step(f"write {path.name}", estimate.data_bytes(layout.targets, choice))
     with open_checkpoint(model) as checkpoint:
         write_tensors(path, metadata, layout.targets, choice, checkpoint, progress)
-    return (*layout.notes, *proven.notes)
+    return Written((*layout.notes, *proven.notes), proven.exact, proven.composes)
 
 
 def choice_of(layout: Layout, preset: Preset) -> TypeChoice:

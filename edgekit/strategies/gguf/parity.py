@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,15 +42,21 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class Proven:
+    """The vocabulary, and where the engine's use of it still differs: `exact` says that it gives the source's ids on
+    every text, once that is composed (NFC) if `composes`.
+    """
+
     vocabulary: Vocabulary
     notes: tuple[str, ...]
+    exact: bool
+    composes: bool
 
 
 def prove(source: Source, architecture: Metadata, workdir: Path) -> Proven:
     """The first way of saying the tokenizer that gives the source's ids on every text.
 
     BadTokenizer, naming the text and both lists of ids for the likeliest one, if there is none. Differences that a
-    known habit of the engine explains are named in the notes instead. `workdir` holds vocabulary-only files meanwhile.
+    known habit of the engine explains are named in the notes, and the bundle then tokenizes with tokenizer.json. `workdir` holds vocabulary-only files meanwhile.
     """
     from tokenizers import Tokenizer
 
@@ -66,10 +73,10 @@ def prove(source: Source, architecture: Metadata, workdir: Path) -> Proven:
     texts = [*AWKWARD_TEXTS, *_around_added_tokens(source)]
     first: Mismatch | str | None = None
     for vocabulary in vocabularies(source, prefix, suffix):
-        fault, notes = _try(vocabulary, architecture, tokenizer, texts, workdir / "vocabulary.gguf", source)
-        if fault is None:
-            return Proven(vocabulary, notes)
-        first = first or fault
+        found = _try(vocabulary, architecture, tokenizer, texts, workdir / "vocabulary.gguf", source)
+        if isinstance(found, Proven):
+            return found
+        first = first or found
     raise BadTokenizer(
         f"{source.path.name}: llama.cpp has no pre-tokenizer that gives the same ids: {first}",
         "pack with an ONNX strategy, which ships the tokenizer itself",
@@ -78,8 +85,8 @@ def prove(source: Source, architecture: Metadata, workdir: Path) -> Proven:
 
 def _try(
     vocabulary: Vocabulary, architecture: Metadata, tokenizer: Tokenizer, texts: list[str], path: Path, source: Source
-) -> tuple[Mismatch | str | None, tuple[str, ...]]:
-    """(what speaks against the vocabulary, or None; notes on habits of the engine that do not)."""
+) -> Proven | Mismatch | str:
+    """The vocabulary with what is to be known of it, or what speaks against it."""
     write_header_only(path, architecture | vocabulary.metadata)
     notes: dict[str, str] = {}
     try:
@@ -90,19 +97,20 @@ def _try(
                     continue
                 habit = find_habit(source, text)
                 if habit is None:
-                    return mismatch, ()
+                    return mismatch
                 still = _compare(vocabulary, tokenizer, engine, habit.untouched)
                 if still is not None:
-                    return still, ()
+                    return still
                 notes.setdefault(habit.note, f"{habit.note}: {mismatch}")
-            if _compare(vocabulary, tokenizer, engine, DECOMPOSED_TEXT) is not None:
-                note = "the source's tokenizer composes text (NFC) and the engine does not: pass composed text"
-                notes.setdefault(note, note)
+            composes = _compare(vocabulary, tokenizer, engine, DECOMPOSED_TEXT) is not None
+            composed = unicodedata.normalize("NFC", DECOMPOSED_TEXT)
+            if composes and tokenizer.encode(composed).ids != tokenizer.encode(DECOMPOSED_TEXT).ids:
+                notes.setdefault("decomposed", "the engine takes decomposed letters apart otherwise than the source")
     except BadTokenizer as error:
-        return error.message, ()
+        return error.message
     finally:
         path.unlink()
-    return None, tuple(notes.values())
+    return Proven(vocabulary, tuple(notes.values()), exact=not notes, composes=composes)
 
 
 def _compare(vocabulary: Vocabulary, tokenizer: Tokenizer, engine: EngineVocabulary, text: str) -> Mismatch | None:

@@ -224,13 +224,12 @@ def _byte_level(source: Source, common: Metadata) -> Vocabulary:
 def _sentencepiece(source: Source, common: Metadata) -> Vocabulary:
     """llama.cpp merges the pair with the best score of its result; a merge's rank says the same order."""
     tokens, types = _tokens(source)
-    missing = [f"<0x{byte:02X}>" for byte in range(256) if f"<0x{byte:02X}>" not in source.ids]
-    if missing:
-        raise BadTokenizer(
-            f"{source.path.name}: {len(missing)} byte tokens are missing, {missing[0]} first; the engine needs all 256"
-        )
     for byte in range(256):
-        types[source.ids[f"<0x{byte:02X}>"]] = BYTE
+        name = f"<0x{byte:02X}>"
+        if name in source.ids:
+            types[source.ids[name]] = BYTE
+        elif byte > 127 or chr(byte) not in source.ids:
+            raise BadTokenizer(f"{source.path.name}: the byte token {name} is missing, the engine needs all 256")
     merges = _merges(source)
     ranks: dict[str, int] = {}
     for rank, (left, right) in enumerate(merges):
