@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
+import glob
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgekit.errors import NoSpace, OutputBusy, OutputExists, OutputUnwritable
@@ -28,10 +31,13 @@ class Output:
     def commit(self, finished: Path) -> Path:
         """Put `finished`, a folder in `work`, in place of `out` by rename; only then is what stood there removed."""
         with _output_errors(self.out):
+            finished.chmod(self.work.stat().st_mode & 0o777)  # what mkdtemp made is private
             _sync(finished)
-            if self.out.exists():
-                self.out.rename(self._replaced)
-            finished.rename(self.out)
+            if not self.out.exists():
+                finished.rename(self.out)
+            elif not _exchange(finished, self.out):
+                self.out.rename(self._replaced)  # whence `_discard` puts it back if the next line is not reached
+                finished.rename(self.out)
         return self.out
 
 
@@ -44,13 +50,10 @@ def writing(out: Path, *, force: bool, need_bytes: int = 0) -> Iterator[Output]:
     back the bundle that was about to be replaced.
     """
     out = out.absolute()
-    taken = os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir()))
-    if taken and not force:
-        raise OutputExists(f"{out} exists", "give another --out, or --force to replace it")
-    if taken and not (out / "edgekit.json").is_file():
-        raise OutputExists(f"{out} exists and is not a bundle", "--force replaces bundles only; give another --out")
-    with _locked(out):
+    _check_free(out, force)
+    with _parents(out), _locked(out):
         _clear(out)
+        _check_free(out, force)  # another run may have finished, or `_clear` put its bundle back
         _enough_space(out.parent, need_bytes)
         with _output_errors(out):
             temporary = Path(tempfile.mkdtemp(prefix=_prefix(out), dir=out.parent))
@@ -61,7 +64,29 @@ def writing(out: Path, *, force: bool, need_bytes: int = 0) -> Iterator[Output]:
                 raise _no_space(out, error) from error
             raise
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _discard(temporary, out)
+
+
+def _check_free(out: Path, force: bool) -> None:
+    taken = os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir()))
+    if taken and not force:
+        raise OutputExists(f"{out} exists", "give another --out, or --force to replace it")
+    if taken and not (out / "edgekit.json").is_file():
+        raise OutputExists(f"{out} exists and is not a bundle", "--force replaces bundles only; give another --out")
+
+
+@contextmanager
+def _parents(out: Path) -> Iterator[None]:
+    """The folders above `out`; those that had to be made, and hold nothing in the end, are removed again."""
+    missing = [folder for folder in out.parents if not folder.exists()]
+    try:
+        with _output_errors(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _prefix(out: Path) -> str:
@@ -73,7 +98,6 @@ def _locked(out: Path) -> Iterator[None]:
     """An advisory lock beside the output, freed by the kernel if the process dies."""
     path = out.parent / f".{out.name}.lock"
     with _output_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
@@ -95,11 +119,23 @@ def _locked(out: Path) -> Iterator[None]:
 
 def _clear(out: Path) -> None:
     """Remove what killed runs left; the lock is held, so nobody is using it."""
-    for left in out.parent.glob(f"{_prefix(out)}*"):
-        replaced = left / "replaced"
-        if replaced.is_dir() and not out.exists():
-            replaced.rename(out)
-        shutil.rmtree(left, ignore_errors=True)
+    for left in out.parent.glob(f"{glob.escape(_prefix(out))}*"):
+        _discard(left, out)
+
+
+def _discard(temporary: Path, out: Path) -> None:
+    """Remove a run's temporary, after putting back what it was about to replace and has not."""
+    replaced = temporary / "replaced"
+    if replaced.is_dir() and not os.path.lexists(out):
+        replaced.rename(out)
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in one step, so that neither name is ever missing; False where this system cannot."""
+    name, here = {"linux": ("renameat2", -100), "darwin": ("renameatx_np", -2)}.get(sys.platform, ("", 0))
+    call = getattr(ctypes.CDLL(None), name, None)  # `here` is AT_FDCWD, 2 is RENAME_EXCHANGE and RENAME_SWAP
+    return call is not None and call(here, os.fsencode(one), here, os.fsencode(other), 2) == 0
 
 
 def _enough_space(folder: Path, need_bytes: int) -> None:

@@ -167,3 +167,87 @@ def test_an_interrupt_clears_the_temporary(tmp_path: Path) -> None:
         os.kill(run.pid, signal.SIGINT)
         run.wait(10)
     assert list(tmp_path.iterdir()) == []
+
+
+def old_bundle(out: Path) -> Path:
+    out.mkdir()
+    (out / "edgekit.json").write_text("old")
+    return out
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_what_stood_there_is_replaced_with_and_without_an_exchange(
+    tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = old_bundle(tmp_path / "out")
+    if not exchange:
+        monkeypatch.setattr(output, "_exchange", lambda *_: False)
+    with writing(out, force=True) as target:
+        target.commit(write_bundle(target, "new"))
+    assert (out / "edgekit.json").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_without_an_exchange_an_interrupt_between_the_renames_puts_the_old_bundle_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = old_bundle(tmp_path / "out")
+    monkeypatch.setattr(output, "_exchange", lambda *_: False)
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.name == "bundle":
+            assert not out.exists()
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), writing(out, force=True) as target:
+        target.commit(write_bundle(target, "new"))
+    assert (out / "edgekit.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_bundle_that_is_put_back_is_not_replaced_without_force(tmp_path: Path) -> None:
+    out = old_bundle(tmp_path / "out")
+    killed_run(out, "replacing")
+    with pytest.raises(OutputExists), writing(out, force=False):
+        pass
+    assert (out / "edgekit.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_run_that_finished_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    clear = output._clear
+    monkeypatch.setattr(output, "_clear", lambda given: (clear(given), old_bundle(given)))
+    with pytest.raises(OutputExists), writing(out, force=False):
+        pass
+    assert (out / "edgekit.json").read_text() == "old"
+
+
+def test_folders_made_for_nothing_are_removed(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "b" / "out"
+    with pytest.raises(NoSpace), writing(out, force=False, need_bytes=2**60):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with writing(out, force=False) as target:
+        target.commit(write_bundle(target, "new"))
+    assert (out / "edgekit.json").read_text() == "new"
+
+
+def test_names_with_the_signs_of_a_pattern_are_cleared_too(tmp_path: Path) -> None:
+    out = tmp_path / "out[1]*"
+    killed_run(out, "working")
+    with writing(out, force=False) as target:
+        target.commit(write_bundle(target, "whole"))
+    assert [path.name for path in tmp_path.iterdir()] == ["out[1]*"]
+
+
+def test_a_bundle_is_as_readable_as_any_new_folder(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    with writing(tmp_path / "out", force=False) as target:
+        made = write_bundle(target, "{}")
+        made.chmod(0o700)
+        target.commit(made)
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "plain").stat().st_mode
