@@ -139,7 +139,9 @@ def prepend_first(content: dict[str, Any]) -> None:
 
 def test_spaces_the_engine_adds_and_metaspace_does_not_are_noted(tmp_path: Path) -> None:
     folder = edited(tiny_models.tiny_mistral(tmp_path / "source"), prepend_first)
-    (note,) = proven(folder, tmp_path).notes
+    found = proven(folder, tmp_path)
+    (note,) = found.notes
+    assert not found.exact
     assert note.startswith("the engine puts a space before a text that starts with one, and after special tokens")
 
 
@@ -184,14 +186,19 @@ def test_pieces_whose_merges_are_incomplete_are_ranked_by_pair(tmp_path: Path) -
 def test_what_stripping_marks_changes_is_noted_for_uncased_wordpiece_alone(tmp_path: Path) -> None:
     uncased = tiny_models.tiny_sentence_encoder(tmp_path / "uncased")
     cased = tiny_models.tiny_sentence_encoder(tmp_path / "cased", lowercase=False)
-    (note,) = proven(uncased, tmp_path).notes
-    assert note.startswith("the engine strips vowel signs")
-    assert proven(cased, tmp_path).notes == ()
+    found = proven(uncased, tmp_path)
+    assert not found.exact
+    assert found.notes[0].startswith("the engine strips vowel signs")
+    assert proven(cased, tmp_path).exact
 
 
-def test_an_input_the_tokenizer_composes_is_noted(tmp_path: Path) -> None:
-    notes = proven(tiny_models.tiny_qwen2(tmp_path / "source"), tmp_path).notes
-    assert notes == ("the source's tokenizer composes text (NFC) and the engine does not: pass composed text",)
+def test_a_tokenizer_that_composes_its_input_is_told_apart(tmp_path: Path) -> None:
+    composing = proven(tiny_models.tiny_qwen2(tmp_path / "qwen2"), tmp_path)
+    plain = proven(tiny_models.tiny_llama(tmp_path / "llama"), tmp_path)
+    assert (composing.composes, plain.composes) == (True, False)
+    assert composing.exact
+    assert plain.exact
+    assert "pass composed text (NFC)" in composing.notes[0]
 
 
 def without_byte(content: dict[str, Any]) -> None:
