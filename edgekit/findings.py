@@ -45,7 +45,7 @@ def build_report(
     result = examined.measurement.result
     host = Host(
         cpu=str(result["cpu"]),
-        isa=tuple(result["isa"]),
+        isa=tuple(result["isa"] or ()),
         threads=int(result["threads"]),
         system=str(result["system"]),
     )

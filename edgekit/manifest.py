@@ -34,10 +34,13 @@ class Signature(_Strict):
 
 
 class TextSpec(_Strict):
-    """`tokenizer` is null where the engine's own vocabulary is used (llama.cpp)."""
+    """`tokenizer` is null where the engine's own vocabulary was proven to give the same ids (llama.cpp); text is
+    brought to `unicode_form` before the engine sees it.
+    """
 
     tokenizer: BundlePath | None
     max_tokens: Annotated[int, Field(ge=1)]
+    unicode_form: Literal["NFC"] | None = None
 
 
 class ImageSpec(_Strict):

@@ -13,7 +13,7 @@ from edgekit.measure import Input, Job, Measurement, measure
 from edgekit.model import SourceModel
 from edgekit.questions import DECODE_TOKENS, Questions
 from edgekit.reference import Reference, TextReference
-from edgekit.samples import AWKWARD_TEXTS
+from edgekit.samples import AWKWARD_TEXTS, DECOMPOSED_TEXT
 from edgekit.strategies import Engine
 
 _REFERENCE_WARMUP = 3
@@ -48,7 +48,7 @@ def examine(
         threads=threads,
         latency=questions.latency,
         inputs=questions.inputs,
-        tokenize=AWKWARD_TEXTS if model.text is not None else (),
+        tokenize=(*AWKWARD_TEXTS, DECOMPOSED_TEXT) if model.text is not None else (),
         baseline=baseline,
         decode_tokens=DECODE_TOKENS,
     )

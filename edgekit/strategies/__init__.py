@@ -85,6 +85,8 @@ class Artifact:
 
     `model_file` is relative to `folder`. `baseline` is the fp32 model for the same engine, kept outside the bundle,
     which the speed gate runs against (None where the gate runs the source in torch).
+    `engine_tokenizes` is False where the engine's own tokenizer does not give the source's ids on every text, so that
+    tokenizer.json must do it; `unicode_form` is what text must be brought to before the engine's tokenizer sees it.
     `min_isa` maps an architecture ("x86_64", "aarch64") to the ISA features without which it must not be run.
     """
 
@@ -96,6 +98,8 @@ class Artifact:
     baseline: Path | None = None
     min_isa: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    engine_tokenizes: bool = True
+    unicode_form: Literal["NFC"] | None = None
 
 
 class Strategy(Protocol):

@@ -6,41 +6,64 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edgekit.errors import ValidationFailed
 
 # What a user's environment may say to Python or the engines, and a measurement must not hear.
 _LEFT_OUT = ("PYTHONPATH", "PYTHONSTARTUP", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GGML_N_THREADS")
+# The probe ends with edgekit, also when edgekit is killed: its standard input then reads as ended.
+_START = """
+import os, sys, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
+from edgekit_runtime.probe import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def probe(bundle: Path, job: Path, timeout_s: float) -> None:
     """See Target.probe."""
     environment = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
     environment |= {"PYTHONPATH": str(bundle / "runtime"), "PYTHONDONTWRITEBYTECODE": "1", "ORT_DISABLE_TELEMETRY": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edgekit_runtime.probe", str(job)],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        cwd=job.parent,
-        text=True,
-        errors="replace",
-    )
-    try:
-        _, told = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired as error:
-        raise ValidationFailed(f"the measuring process took more than {timeout_s:.0f} s", "raise --timeout") from error
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+    with _lifeline() as stdin:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _START, str(job)],
+            env=environment,
+            stdin=stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            cwd=job.parent,
+            text=True,
+            errors="replace",
+        )
+        try:
+            _, told = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise ValidationFailed(
+                f"the measuring process took more than {timeout_s:.0f} s", "raise --timeout"
+            ) from error
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
     if process.returncode != 0:
         raise ValidationFailed(
             f"the bundle failed in its own runtime ({_ended(process.returncode)}): {_last_words(told)}",
             "another strategy may work; --debug keeps the traceback",
         )
+
+
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """A descriptor that reads as ended once the block is left, or this process is gone."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def _ended(code: int) -> str:

@@ -104,6 +104,8 @@ _NEVER = ("rotary_emb.inv_freq", "position_ids", "masked_bias")
 
 FAMILIES: tuple[Family, ...] = (
     Family("llama", ("llama",), _LLAMA_LAYER, rotary=True),
+    # Llamas by another name, which transformers 4.57 does not know: the unquantized GGUF is their reference.
+    Family("llama", ("iquestcoder", "internlm3"), _LLAMA_LAYER, rotary=True),
     Family("llama", ("mistral",), _LLAMA_LAYER, rotary=True),
     Family("qwen2", ("qwen2",), _LLAMA_LAYER),
     Family("qwen3", ("qwen3",), _LLAMA_LAYER | _QK_NORMS, head_dim=128),

@@ -56,7 +56,8 @@ def prove(source: Source, architecture: Metadata, workdir: Path) -> Proven:
     """The first way of saying the tokenizer that gives the source's ids on every text.
 
     BadTokenizer, naming the text and both lists of ids for the likeliest one, if there is none. Differences that a
-    known habit of the engine explains are named in the notes, and the bundle then tokenizes with tokenizer.json. `workdir` holds vocabulary-only files meanwhile.
+    known habit of the engine explains are named in the notes, and the bundle then tokenizes with tokenizer.json.
+    `workdir` holds vocabulary-only files meanwhile.
     """
     from tokenizers import Tokenizer
 
@@ -102,15 +103,23 @@ def _try(
                 if still is not None:
                     return still
                 notes.setdefault(habit.note, f"{habit.note}: {mismatch}")
-            composes = _compare(vocabulary, tokenizer, engine, DECOMPOSED_TEXT) is not None
-            composed = unicodedata.normalize("NFC", DECOMPOSED_TEXT)
-            if composes and tokenizer.encode(composed).ids != tokenizer.encode(DECOMPOSED_TEXT).ids:
-                notes.setdefault("decomposed", "the engine takes decomposed letters apart otherwise than the source")
+            differs = _compare(vocabulary, tokenizer, engine, DECOMPOSED_TEXT) is not None
     except BadTokenizer as error:
         return error.message
     finally:
         path.unlink()
-    return Proven(vocabulary, tuple(notes.values()), exact=not notes, composes=composes)
+    composes = differs and _composes(tokenizer)
+    exact = not notes and differs == composes
+    if differs:
+        note = "decomposed letters (NFD) are other ids in the engine's tokenizer: pass composed text (NFC)"
+        notes.setdefault(note, note)
+    return Proven(vocabulary, tuple(notes.values()), exact, composes)
+
+
+def _composes(tokenizer: Tokenizer) -> bool:
+    """Whether the source reads decomposed letters as the composed ones."""
+    composed = unicodedata.normalize("NFC", DECOMPOSED_TEXT)
+    return bool(tokenizer.encode(composed).ids == tokenizer.encode(DECOMPOSED_TEXT).ids)
 
 
 def _compare(vocabulary: Vocabulary, tokenizer: Tokenizer, engine: EngineVocabulary, text: str) -> Mismatch | None:

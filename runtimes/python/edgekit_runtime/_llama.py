@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
+import unicodedata
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from . import _chat
 from ._bundle import inside, setting
 from ._sample import Sampler
-from ._text import check_text
+from ._text import Encoder, check_text
 from .errors import BadInput, Cancelled, LoadFailed, PromptTooLong, RunFailed, WrongTask
 
 Floats = npt.NDArray[np.float32]
@@ -55,6 +56,14 @@ class Engine:
         self._vocab = self._llama.llama_model_get_vocab(self._model)
         self._vocab_size = int(self._llama.llama_vocab_n_tokens(self._vocab))
         self._cancelled = threading.Event()
+        text = manifest.get("text") or {}
+        # The engine's own vocabulary, unless pack found that it does not give the source's ids on every text.
+        self._form: Literal["NFC"] | None = text.get("unicode_form")
+        self._encoder: Encoder | None = None
+        if isinstance(text.get("tokenizer"), str):
+            self._encoder = Encoder(
+                inside(folder, manifest, text["tokenizer"]), setting(manifest, "text", "max_tokens", int), {}
+            )
 
     def begin(self) -> None:
         """A call starts: forget an earlier cancel."""
@@ -72,7 +81,10 @@ class Engine:
 
     def tokenize(self, text: str, add_special: bool = True) -> list[int]:
         """Ids with the special tokens the model wants, and those spelt out in the text taken for what they are."""
-        raw = check_text(text).encode("utf-8")
+        check_text(text)
+        if self._encoder is not None:
+            return self._encoder.ids(text, add_special)
+        raw = (unicodedata.normalize(self._form, text) if self._form else text).encode("utf-8")
         room = len(raw) + 16
         while True:
             ids = (ctypes.c_int32 * room)()

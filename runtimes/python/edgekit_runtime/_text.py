@@ -72,10 +72,10 @@ class Encoder:
         known = (self._tokenizer.token_to_id(token) for token in ("[PAD]", "<pad>", "<|padding|>"))
         return next((token_id for token_id in known if token_id is not None), 0)
 
-    def ids(self, text: str) -> list[int]:
-        """All ids of `text` with special tokens, never truncated."""
+    def ids(self, text: str, add_special: bool = True) -> list[int]:
+        """All ids of `text`, by default with special tokens, never truncated."""
         self._tokenizer.no_truncation()
-        return list(self._tokenizer.encode(text).ids)
+        return list(self._tokenizer.encode(text, add_special_tokens=add_special).ids)
 
     def encode(self, texts: Sequence[Text]) -> list[Any]:
         """One tokenizers.Encoding per text, cut to max_tokens; what was cut off stands in its `overflowing`."""
