@@ -32,12 +32,13 @@ class Truth:
     """What is known of the inputs beside the source model's answers.
 
     `ids`: the token ids of each input (causal LM). `targets`: for each input, (row of the answer, right class) pairs.
-    `pair_scores`: human scores of inputs 2i and 2i + 1 (embedding).
+    `pair_scores`: human scores of inputs 2i and 2i + 1 (embedding). `multi_label`: each label is its own yes or no.
     """
 
     ids: Sequence[Sequence[int]] = ()
     targets: Sequence[Sequence[tuple[int, int]]] | None = None
     pair_scores: Sequence[float] | None = None
+    multi_label: bool = False
 
 
 def compare(task: str, pairs: Pairs, truth: Truth) -> Fidelity:
@@ -46,7 +47,7 @@ def compare(task: str, pairs: Pairs, truth: Truth) -> Fidelity:
     if task == "causal-lm":
         return _language_model(checked, truth.ids)
     if task in ("text-classification", "token-classification", "image-classification"):
-        return _classifier(list(checked), truth.targets)
+        return _classifier(list(checked), truth)
     return _vectors(list(checked), truth.pair_scores, neighbours=task == "embedding")
 
 
@@ -132,18 +133,26 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return ranks
 
 
-def _classifier(
-    pairs: Sequence[tuple[Answer, Answer]], targets: Sequence[Sequence[tuple[int, int]]] | None
-) -> Fidelity:
-    """Rows are texts or pictures [labels], or the tokens of a text [tokens, labels]."""
+def _classifier(pairs: Sequence[tuple[Answer, Answer]], truth: Truth) -> Fidelity:
+    """Rows are texts or pictures [labels], or the tokens of a text [tokens, labels].
+
+    With one class a row they are compared as distributions over the labels; with independent labels, or one label
+    alone, each logit is compared as the logistic yes or no that it is.
+    """
     tables = [(np.atleast_2d(source), np.atleast_2d(bundle)) for source, bundle in pairs]
     source = np.concatenate([table[0] for table in tables])
     bundle = np.concatenate([table[1] for table in tables])
+    if truth.multi_label or source.shape[1] == 1:
+        # A logit x against 0 is a choice of two with the same odds as sigmoid(x).
+        source, bundle = (
+            np.stack([side.ravel(), np.zeros(side.size, np.float32)], axis=1) for side in (source, bundle)
+        )
     divergence = kl_divergence(source, bundle)
     agreement = float(np.mean(source.argmax(axis=1) == bundle.argmax(axis=1)))
     figures = {"agreement": agreement, "mean KL": float(divergence.mean())}
-    if targets is not None:
-        figures |= _metric("accuracy", *(_accuracy([table[side] for table in tables], targets) for side in (0, 1)))
+    if truth.targets is not None:
+        sides = ([table[side] for table in tables] for side in (0, 1))
+        figures |= _metric("accuracy", *(_accuracy(side, truth.targets) for side in sides))
     return Fidelity(figures, {"KL": divergence.tolist()}, len(tables))
 
 

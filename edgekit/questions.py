@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 
+from edgekit.errors import BadEvalData
 from edgekit.evaluation import EvalSet
 from edgekit.fidelity import Truth
 from edgekit.limits import Limits
@@ -41,8 +42,13 @@ def ask(model: SourceModel, reference: Reference, data: EvalSet | None, fallback
         return _ask_language_model(model, cast(TextReference, reference), data, limits)
     data = data or fallback
     if data.arrays:
-        return Questions(data.arrays, Truth(targets=_targets(data, model)), data.arrays[0], "one input", data.origin)
+        truth = Truth(targets=_targets(data, model), multi_label=_is_multi_label(model))
+        return Questions(data.arrays, truth, data.arrays[0], "one input", data.origin)
     return _ask_text(model, cast(TextReference, reference), data)
+
+
+def _is_multi_label(model: SourceModel) -> bool:
+    return model.config.get("problem_type") == "multi_label_classification"
 
 
 def _ask_text(model: SourceModel, reference: TextReference, data: EvalSet) -> Questions:
@@ -50,7 +56,7 @@ def _ask_text(model: SourceModel, reference: TextReference, data: EvalSet) -> Qu
     targets = _word_targets(data, model, reference) if data.words else _targets(data, model)
     longest = min(_LATENCY_TOKENS, model.text.max_tokens if model.text else _LATENCY_TOKENS)
     latency, count = _text_of(longest, texts, reference)
-    truth = Truth(targets=targets, pair_scores=data.pair_scores)
+    truth = Truth(targets=targets, pair_scores=data.pair_scores, multi_label=_is_multi_label(model))
     return Questions(texts, truth, latency, f"one text of {count} tokens", data.origin)
 
 
@@ -66,6 +72,8 @@ def _ask_language_model(
         most = min(_LM_MAX_TOKENS, _LM_MAX_LOGIT_BYTES // (4 * vocabulary))
         ids = _windows((reference.tokenize(text) for text in data.texts), min(_LM_WINDOW_TOKENS, context), most)
         origin = f"{data.origin}, {sum(map(len, ids))} tokens in windows of up to {min(_LM_WINDOW_TOKENS, context)}"
+    if not ids:
+        raise BadEvalData(f"{origin}: no text has two tokens, so nothing follows anything", "give longer texts")
     flat = [token for sequence in ids for token in sequence]
     prompt = (flat * _LATENCY_TOKENS)[: max(1, min(_LATENCY_TOKENS, context - DECODE_TOKENS - 1))]
     told = f"a prompt of {len(prompt)} tokens, {DECODE_TOKENS} decoded"
@@ -120,4 +128,6 @@ def _word_targets(data: EvalSet, model: SourceModel, reference: TextReference) -
         targets.append(
             [(row, model.labels.index(label)) for row, label in zip(rows, labels, strict=True) if row is not None]
         )
+    if not any(targets):
+        raise BadEvalData(f"{data.origin}: no labelled word is within the model's longest input", "give shorter rows")
     return targets

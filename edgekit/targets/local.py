@@ -42,7 +42,7 @@ def probe(bundle: Path, job: Path, timeout_s: float) -> None:
             _, told = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
             raise ValidationFailed(
-                f"the measuring process took more than {timeout_s:.0f} s", "raise --timeout"
+                f"the measuring process took more than {timeout_s:.0f} s", "give fewer --eval rows, or a smaller model"
             ) from error
         finally:
             if process.poll() is None:

@@ -104,3 +104,17 @@ def test_another_shape_and_nan_are_failures_not_figures() -> None:
         compare("embedding", [(vector(1, 2), vector(1, 2, 3))], Truth())
     with pytest.raises(ValidationFailed, match="NaN"):
         compare("tensors", [(vector(1, 2), vector(1, math.nan))], Truth())
+
+
+def test_independent_labels_are_compared_one_by_one() -> None:
+    source, bundle = [vector(3, -3, 2)], [vector(3, 3, 2)]  # one of three decisions turned
+    figures = compare("text-classification", zip(source, bundle, strict=True), Truth(multi_label=True)).figures
+    assert figures["agreement"] == pytest.approx(2 / 3)
+    p, q = 1 / (1 + math.exp(3)), 1 / (1 + math.exp(-3))
+    expected = (p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))) / 3
+    assert figures["mean KL"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_single_logit_can_disagree() -> None:
+    figures = compare("text-classification", [(vector(1), vector(-1))], Truth()).figures
+    assert figures["agreement"] == 0
