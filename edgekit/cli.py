@@ -7,6 +7,7 @@ then `main` runs the call. Values stay text until a command parses them.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import difflib
 import inspect
@@ -16,7 +17,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from edgekit import __version__
@@ -30,16 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0 or the error's own code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    signal.signal(signal.SIGTERM, _terminated)
     try:
-        return _run(words)
+        with _stoppable():
+            return _run(words)
     except EdgekitError as error:
         if debug:
             raise
         sys.stderr.write(f"edgekit: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("edgekit: interrupted; nothing was written\n")
+        sys.stderr.write("edgekit: interrupted; nothing is left half written\n")
         return Interrupted.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -47,10 +49,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        sys.stderr.write(
-            f"edgekit: unexpected {type(error).__name__}: {error} - --debug shows where; please report it\n"
-        )
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        sys.stderr.write(f"edgekit: unexpected {told} - --debug shows where; please report it\n")
         return 1
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM stops the block as Ctrl-C does, and no interrupt is lost in it.
+
+    One that falls into an engine's callback or a destructor, where Python drops it, comes again a moment later.
+    """
+
+    def dropped(unraisable: sys.UnraisableHookArgs) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            again = threading.Timer(0.02, _thread.interrupt_main)
+            again.daemon = True
+            again.start()
+        else:
+            hook(unraisable)
+
+    hook, sys.unraisablehook = sys.unraisablehook, dropped
+    terminate = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, terminate)
+        sys.unraisablehook = hook
 
 
 def _terminated(*_: object) -> None:

@@ -27,9 +27,11 @@ def probe(bundle: Path, job: Path, timeout_s: float) -> None:
     """See Target.probe."""
     environment = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
     environment |= {"PYTHONPATH": str(bundle / "runtime"), "PYTHONDONTWRITEBYTECODE": "1", "ORT_DISABLE_TELEMETRY": "1"}
-    with _lifeline() as stdin:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(job)],
+    command = [sys.executable, "-c", _START, str(job)]
+    with (
+        _lifeline() as stdin,
+        subprocess.Popen(
+            command,
             env=environment,
             stdin=stdin,
             stdout=subprocess.DEVNULL,
@@ -37,17 +39,17 @@ def probe(bundle: Path, job: Path, timeout_s: float) -> None:
             cwd=job.parent,
             text=True,
             errors="replace",
-        )
+        ) as process,
+    ):
         try:
             _, told = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
             raise ValidationFailed(
-                f"the measuring process took more than {timeout_s:.0f} s", "give fewer --eval rows, or a smaller model"
+                f"the measuring process took more than {timeout_s:.0f} s",
+                "give fewer --eval rows, or a smaller model",
             ) from error
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            process.kill()
     if process.returncode != 0:
         raise ValidationFailed(
             f"the bundle failed in its own runtime ({_ended(process.returncode)}): {_last_words(told)}",
