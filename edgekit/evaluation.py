@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from edgekit.model import SourceModel, Task
 
 Arrays = Mapping[str, NDArray[np.generic]]
+# What a model is asked: a text, token ids, or arrays by input name; and the one float32 array it answers with.
+Input = str | Sequence[int] | Arrays
+Answer = NDArray[np.float32]
 
 _MAX_EVAL_BYTES = 256 * 2**20
 _SAMPLED_PICTURES = 64

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import ValidationFailed
+from edgekit.evaluation import Answer
 
-Answer = NDArray[np.float32]
 Pairs = Iterable[tuple[Answer, Answer]]
 
 

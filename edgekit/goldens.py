@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit.measure import Input
+from edgekit.evaluation import Input
 from edgekit.questions import Questions
 from edgekit.resources import use_python_runtime
 

@@ -27,7 +27,9 @@ font-size:.9rem}
 .card span{color:var(--soft);font-size:.85rem}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.45rem .8rem .45rem 0;border-bottom:1px solid var(--line);vertical-align:top}
-th{color:var(--soft);font-weight:500;font-size:.85rem}td.where{color:var(--soft);font-size:.85rem}
+td{white-space:nowrap}td:first-child,td.told{white-space:normal;min-width:7.5rem}
+th{color:var(--soft);font-weight:500;font-size:.85rem}
+td.where{color:var(--soft);font-size:.85rem;white-space:normal;min-width:15rem}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--soft);font:12px system-ui,sans-serif}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:1rem}
 figcaption{color:var(--soft);font-size:.85rem;margin-top:.5rem}
@@ -171,7 +173,7 @@ def _plan(report: Report) -> str:
         against = f" ({show(each.measured, each.unit)} against {show(each.limit, each.unit)})"
         figures = "" if each.measured is None else against
         rows.append((each.candidate, f"not tried: {each.reason}{figures}. {each.remedy}"))
-    body = "".join(f"<tr><td>{_e(name)}</td><td>{_e(told)}</td></tr>" for name, told in rows)
+    body = "".join(f'<tr><td>{_e(name)}</td><td class="told">{_e(told)}</td></tr>' for name, told in rows)
     return f'<div class="scroll"><table><tr><th>candidate</th><th>what became of it</th></tr>{body}</table></div>'
 
 

@@ -9,14 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekit import targets
 from edgekit.errors import ValidationFailed
-from edgekit.evaluation import Arrays
-
-Answer = NDArray[np.float32]
-Input = str | Sequence[int] | Arrays
+from edgekit.evaluation import Answer, Input
 
 _TIMEOUT_S = 3600.0
 

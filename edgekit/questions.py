@@ -9,10 +9,9 @@ from typing import cast
 import numpy as np
 
 from edgekit.errors import BadEvalData
-from edgekit.evaluation import EvalSet
+from edgekit.evaluation import EvalSet, Input
 from edgekit.fidelity import Truth
 from edgekit.limits import Limits
-from edgekit.measure import Input
 from edgekit.model import SourceModel
 from edgekit.reference import Reference, TextReference
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from edgekit.evaluation import Input
 from edgekit.fidelity import Fidelity, compare
-from edgekit.measure import Input, Job, Measurement, measure
+from edgekit.measure import Job, Measurement, measure
 from edgekit.model import SourceModel
 from edgekit.questions import DECODE_TOKENS, Questions
 from edgekit.reference import Reference, TextReference
