@@ -8,6 +8,9 @@ Whole processes, run in turn; then each once more with Python's import log, whic
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from harness.machine import heading, machine
 from harness.processes import in_turn, program, run, spread
@@ -29,7 +32,7 @@ def main() -> None:
     print(heading(facts))
 
     words = {command: [program(command.split()[0]), *command.split()[1:]] for command in COMMANDS}
-    samples = in_turn({name: lambda each=each: run(each).wall_s * 1e3 for name, each in words.items()}, options.repeats)  # type: ignore[misc]
+    samples = in_turn({name: partial(wall_ms, each) for name, each in words.items()}, options.repeats)
     imported = {name: modules(run(each, PYTHONPROFILEIMPORTTIME="1").stderr) for name, each in words.items()}
 
     peer = spread(samples[PEER])["median"]
@@ -47,6 +50,10 @@ def main() -> None:
     write(options.json, {"machine": facts, "repeats": options.repeats, "aim_over_peer": AIM, "commands": results})
 
 
+def wall_ms(command: Sequence[str]) -> float:
+    return run(command).wall_s * 1e3
+
+
 def modules(log: str) -> set[str]:
     """The modules named in the log that PYTHONPROFILEIMPORTTIME writes."""
     found = set(re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", log, re.MULTILINE))
@@ -55,7 +62,7 @@ def modules(log: str) -> set[str]:
     return found
 
 
-def report(results: dict, repeats: int) -> str:  # type: ignore[type-arg]
+def report(results: Mapping[str, Mapping[str, Any]], repeats: int) -> str:
     rows = []
     for name, each in results.items():
         wall = each["wall_ms"]
@@ -65,10 +72,11 @@ def report(results: dict, repeats: int) -> str:  # type: ignore[type-arg]
             "" if name == PEER else verdict(each["over_peer"] <= AIM), str(each["modules_imported"]),
             ", ".join(each["heavy_imported"]) or "none", "" if name == PEER else verdict(lean),
         ))  # fmt: skip
-    header = (
-        "command", "median ms", "min", "max", "x peer", f"<= {AIM}", "modules", f"of {', '.join(HEAVY)}", "none",
-    )  # fmt: skip
-    return f"{table(header, rows)}\n\n{repeats} rounds in turn, whole processes, the first round of each dropped"
+    header = ("command", "median ms", "min", "max", "over optimum-cli", f"aim <= {AIM}", "modules", "heavy", "aim none")
+    return (
+        f"{table(header, rows)}\n\n{repeats} rounds in turn after one that is dropped, whole processes; "
+        f"heavy: which of {', '.join(HEAVY)} Python's import log names"
+    )
 
 
 if __name__ == "__main__":
