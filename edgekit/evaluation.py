@@ -169,15 +169,18 @@ def _rows(path: Path) -> list[dict[str, object]]:
     except UnicodeDecodeError as error:
         raise BadEvalData(f"{path} is not UTF-8 at byte {error.start}", "save it as UTF-8") from error
     if path.suffix == ".csv":
-        return [dict(row) for row in csv.DictReader(text.splitlines(keepends=True))]
+        try:
+            return [dict(row) for row in csv.DictReader(text.splitlines(keepends=True))]
+        except csv.Error as error:
+            raise BadEvalData(f"{path} is not CSV: {error}", "check its quotes") from error
     rows: list[dict[str, object]] = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadEvalData(f"{path}, line {number} is not JSON: {error.msg}", "one JSON object a line") from error
+        except (ValueError, RecursionError) as error:
+            raise BadEvalData(f"{path}, line {number} is not JSON: {error}", "one JSON object a line") from error
         if not isinstance(row, dict):
             raise BadEvalData(f"{path}, line {number} is not an object", 'write {"text": ...}')
         rows.append(row)
@@ -260,8 +263,10 @@ def _pairs(path: Path, rows: Sequence[Mapping[str, object]]) -> EvalSet:
         texts += [_text(path, number, row.get(column), column) for column in _PAIR_COLUMNS[:2]]
         try:
             scores.append(float(str(row.get("score"))))
-        except ValueError as error:
-            raise BadEvalData(f"{path}, row {number}: score is {row.get('score')!r}", "give a number") from error
+        except ValueError:
+            scores.append(float("nan"))
+        if not np.isfinite(scores[-1]):
+            raise BadEvalData(f"{path}, row {number}: score is {row.get('score')!r}", "give a number")
     return EvalSet(f"{path.name} ({len(rows)} scored pairs)", texts=tuple(texts), pair_scores=tuple(scores))
 
 

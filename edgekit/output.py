@@ -78,9 +78,13 @@ def _check_free(out: Path, force: bool) -> None:
 @contextmanager
 def _parents(out: Path) -> Iterator[None]:
     """The folders above `out`; those that had to be made, and hold nothing in the end, are removed again."""
-    missing = [folder for folder in out.parents if not folder.exists()]
+    missing: list[Path] = []
     try:
         with _output_errors(out):
+            missing += [folder for folder in out.parents if not folder.exists()]
+            above = out.parents[len(missing)]
+            if not above.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, f"{above} is not a folder")
             out.parent.mkdir(parents=True, exist_ok=True)
         yield
     finally:

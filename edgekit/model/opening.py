@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-from edgekit.errors import ModelNotFound, UnsupportedModel
+from edgekit.errors import BadModel, ModelNotFound, UnsupportedModel
 from edgekit.model.config import SUPPORTED
 from edgekit.model.folder import open_folder
 from edgekit.model.gguf_file import open_gguf
@@ -17,6 +20,18 @@ from edgekit.model.source import SourceModel, Task
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Files that the system does not let us read, as BadModel; a full cache is no fault of the model."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise BadModel(f"{error.filename} cannot be read: {error.strerror}", "check its permissions") from error
+
+
+@_readable()
 def open_model(
     source: str | Path,
     *,

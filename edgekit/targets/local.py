@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgekit.errors import ValidationFailed
+from edgekit.errors import NoSpace, ValidationFailed
 
 # What a user's environment may say to Python or the engines, and a measurement must not hear.
 _LEFT_OUT = ("PYTHONPATH", "PYTHONSTARTUP", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GGML_N_THREADS")
@@ -51,8 +53,12 @@ def probe(bundle: Path, job: Path, timeout_s: float) -> None:
         finally:
             process.kill()
     if process.returncode != 0:
+        words = _last_words(told)
+        system = re.match(r"OSError: \[Errno (\d+)\]", words)
+        if system and int(system[1]) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise NoSpace(f"no space left while measuring in {job.parent}", "free some space; nothing was written")
         raise ValidationFailed(
-            f"the bundle failed in its own runtime ({_ended(process.returncode)}): {_last_words(told)}",
+            f"the bundle failed in its own runtime ({_ended(process.returncode)}): {words}",
             "another strategy may work; --debug keeps the traceback",
         )
 
