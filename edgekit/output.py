@@ -17,6 +17,7 @@ from pathlib import Path
 from edgekit.errors import NoSpace, OutputBusy, OutputExists, OutputUnwritable
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_BELOW_BYTES = 64 * 2**10
 
 
 class Output:
@@ -59,9 +60,10 @@ def writing(out: Path, *, force: bool, need_bytes: int = 0) -> Iterator[Output]:
             temporary = Path(tempfile.mkdtemp(prefix=_prefix(out), dir=out.parent))
         try:
             yield Output(out, temporary)
-        except OSError as error:
-            if error.errno in _NO_SPACE:
-                raise _no_space(out, error) from error
+        except Exception as error:
+            # Engines that write files themselves call a full disk all sorts of things.
+            if _is_full(error) or shutil.disk_usage(out.parent).free < _FULL_BELOW_BYTES:
+                raise _no_space(out) from error
             raise
         finally:
             _discard(temporary, out)
@@ -146,7 +148,7 @@ def _enough_space(folder: Path, need_bytes: int) -> None:
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < need_bytes:
         raise NoSpace(
-            f"{folder} has {free_bytes / 2**20:.0f} MiB free and about {need_bytes / 2**20:.0f} MiB are needed",
+            f"{folder} has {free_bytes / 2**20:.2f} MiB free and about {need_bytes / 2**20:.2f} MiB are needed",
             "free some space or give another --out",
         )
 
@@ -157,13 +159,20 @@ def _output_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise _no_space(out, error) from error
+        if _is_full(error):
+            raise _no_space(out) from error
         raise OutputUnwritable(f"cannot write {out}: {error.strerror}", "give an --out you may write to") from error
 
 
-def _no_space(out: Path, error: OSError) -> NoSpace:
-    return NoSpace(f"no space left while writing {out}: {error.strerror}", "free some space; nothing was written")
+def _is_full(error: Exception) -> bool:
+    """Whether the error says that the disk is; of several files that shutil could not copy there is only the text."""
+    told = str(error) if isinstance(error, shutil.Error) else ""
+    number = error.errno if isinstance(error, OSError) else None
+    return number in _NO_SPACE or any(f"[Errno {each}]" in told for each in _NO_SPACE)
+
+
+def _no_space(out: Path) -> NoSpace:
+    return NoSpace(f"no space left while writing {out}", "free some space; nothing was written")
 
 
 def _sync(folder: Path) -> None:

@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from edgekit.errors import NoSpace, ValidationFailed
 
 # What a user's environment may say to Python or the engines, and a measurement must not hear.
 _LEFT_OUT = ("PYTHONPATH", "PYTHONSTARTUP", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GGML_N_THREADS")
+_FULL_BELOW_BYTES = 2**20
 # The probe ends with edgekit, also when edgekit is killed: its standard input then reads as ended.
 _START = """
 import os, sys, threading
@@ -54,8 +57,7 @@ def probe(bundle: Path, job: Path, timeout_s: float) -> None:
             process.kill()
     if process.returncode != 0:
         words = _last_words(told)
-        system = re.match(r"OSError: \[Errno (\d+)\]", words)
-        if system and int(system[1]) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if _disk_was_full(process.returncode, words, job.parent):
             raise NoSpace(f"no space left while measuring in {job.parent}", "free some space; nothing was written")
         raise ValidationFailed(
             f"the bundle failed in its own runtime ({_ended(process.returncode)}): {words}",
@@ -72,6 +74,14 @@ def _lifeline() -> Iterator[int]:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def _disk_was_full(code: int, words: str, folder: Path) -> bool:
+    """By the error's number; or by the signal that ends whoever writes to a mapped file which cannot grow."""
+    system = re.match(r"OSError: \[Errno (\d+)\]", words)
+    if system:
+        return int(system[1]) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return code == -signal.SIGBUS and shutil.disk_usage(folder).free < _FULL_BELOW_BYTES
 
 
 def _ended(code: int) -> str:

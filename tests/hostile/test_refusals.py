@@ -337,7 +337,7 @@ def test_a_disk_that_is_too_small_is_known_beforehand(desk: Desk, monkeypatch: p
     plain_folder(desk.cwd / "model")
     usage = shutil.disk_usage(desk.cwd)._replace(free=100)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    said = r"has 0 MiB free and about \d+ MiB are needed - free some space or give another --out"
+    said = r"has 0\.00 MiB free and about [\d.]+ MiB are needed - free some space or give another --out"
     desk.refuse(NoSpace, said, "pack", "model", "--out", "deep/er/out", *LOOSE)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,6 +93,21 @@ def test_a_full_disk_half_way_is_one_clear_line(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, previous)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_could_not_be_copied_for_want_of_space(tmp_path: Path) -> None:
+    told = [("a", "b", "[Errno 28] No space left on device: 'a'")]
+    with pytest.raises(NoSpace), writing(tmp_path / "out", force=False):
+        raise shutil.Error(told)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_that_an_engine_calls_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NoSpace) as caught, writing(tmp_path / "out", force=False):
+        usage = shutil.disk_usage(tmp_path)._replace(free=4096)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+        raise RuntimeError("Protobuf serialization failed.")
+    assert "Protobuf" in str(caught.value.__cause__)
 
 
 def test_other_errors_inside_are_not_blamed_on_the_output(tmp_path: Path) -> None:

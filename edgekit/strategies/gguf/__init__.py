@@ -190,6 +190,6 @@ def _require_space(folder: Path, needed: Estimate) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed.low:
         raise NoSpace(
-            f"{folder}: {free / 2**20:.0f} MiB free, the file needs {needed.low / 2**20:.0f} MiB",
+            f"{folder}: {free / 2**20:.2f} MiB free, the file needs {needed.low / 2**20:.2f} MiB",
             "free some space or choose a smaller preset",
         )

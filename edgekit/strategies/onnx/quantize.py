@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import BadModel, EdgekitError, UnsupportedModel
+from edgekit.errors import BadModel, EdgekitError, NoSpace, UnsupportedModel
 from edgekit.model import SourceModel
 from edgekit.progress import Progress
 from edgekit.strategies import TensorSignature
@@ -135,6 +135,8 @@ def _folded(source: Path, name: str) -> Any:
     except EdgekitError:
         raise
     except Exception as error:  # onnxruntime's exceptions share no base of their own
+        if "serialization failed" in str(error):  # so it calls a file that could not be written to its end
+            raise NoSpace(f"no space left while writing {folded}", "free some space; nothing was written") from error
         raise BadModel(f"{name}: ONNX Runtime refuses the graph: {first_line(error)}", "export it again") from error
     finally:
         folded.unlink(missing_ok=True)
