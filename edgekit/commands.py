@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import flags, tables
-from edgekit.errors import BadProfile, EdgekitError, LimitMissed
+from edgekit.errors import BadProfile, EdgekitError, LimitMissed, OutputUnwritable
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,8 @@ def validate(
         from edgekit.report import to_text
         from edgekit.revalidate import validate as validate_bundle
 
+        if html is not None and not Path(html).parent.is_dir():
+            raise OutputUnwritable(f"cannot write {html}: there is no folder {Path(html).parent}", "make it first")
         with watch() as progress:
             report = validate_bundle(
                 bundle, model=model, eval_file=eval, device=device, threads=workers, target=on, progress=progress
@@ -141,7 +143,10 @@ def validate(
         if html is not None:
             from edgekit.html import page
 
-            Path(html).write_text(page(report), encoding="utf-8")
+            try:
+                Path(html).write_text(page(report), encoding="utf-8")
+            except OSError as fault:
+                raise OutputUnwritable(f"cannot write {html}: {fault.strerror}", "give another --html") from fault
         missed = ", ".join(row.name for row in report.missed)
         error = LimitMissed(f"{bundle} missed {missed}", "the table shows by how much") if missed else None
         return Outcome(report.model_dump(mode="json"), to_text(report), error)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import ValidationFailed
+from edgekit.errors import BadModel, ValidationFailed
 from edgekit.evaluation import Answer
 
 Pairs = Iterable[tuple[Answer, Answer]]
@@ -58,6 +58,8 @@ def _checked(pairs: Pairs) -> Iterable[tuple[Answer, Answer]]:
                 f"input {index}: the source answers with shape {source.shape}, the bundle with {bundle.shape}",
                 "this is a fault of the export or of the tokenizer; please report it",
             )
+        if not np.isfinite(source).all():
+            raise BadModel(f"input {index}: the source model itself answers with NaN or infinity", "use a sound one")
         if not np.isfinite(bundle).all():
             raise ValidationFailed(f"input {index}: the bundle answers with NaN or infinity", "try another strategy")
         yield source, bundle

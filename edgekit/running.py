@@ -32,11 +32,21 @@ def run(
         session = edgekit_runtime.open(bundle, threads=threads, verify=False)
         if manifest.task == "causal-lm":
             if manifest.kind == "chat":
-                return session.chat([{"role": "user", "content": " ".join(inputs)}], max_tokens=max_tokens)
-            return session.generate(" ".join(inputs), max_tokens=max_tokens)
+                return _told(session.chat([{"role": "user", "content": " ".join(inputs)}], max_tokens=max_tokens))
+            return _told(session.generate(" ".join(inputs), max_tokens=max_tokens))
         with session:
             if manifest.task == "embedding":
                 return session.embed(list(inputs)).tolist()  # type: ignore[no-any-return]
             return list(session.classify(list(inputs)))
+    except edgekit_runtime.RuntimeFailure as error:
+        raise BadInput(str(error)) from error
+
+
+def _told(pieces: Iterator[str]) -> Iterator[str]:
+    """The same pieces; what breaks on the way is told as what breaks at once is."""
+    import edgekit_runtime
+
+    try:
+        yield from pieces
     except edgekit_runtime.RuntimeFailure as error:
         raise BadInput(str(error)) from error

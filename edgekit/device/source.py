@@ -45,11 +45,13 @@ def shipped() -> list[Path]:
 
 
 def text_of(path: Path) -> str:
-    size = path.stat().st_size
-    if size > MAX_PROFILE_BYTES:
-        raise BadProfile(f"{path.name}: {size} bytes, the limit is {MAX_PROFILE_BYTES}")
     try:
+        size = path.stat().st_size
+        if size > MAX_PROFILE_BYTES:
+            raise BadProfile(f"{path.name}: {size} bytes, the limit is {MAX_PROFILE_BYTES}")
         return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadProfile(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BadProfile(f"{path.name}: not UTF-8 at byte {error.start}") from error
 

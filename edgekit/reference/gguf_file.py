@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.errors import UnsupportedModel
+import numpy as np
+
+from edgekit.errors import BadModel, UnsupportedModel
 from edgekit.evaluation import Answer, Input
 from edgekit.limits import DEFAULT_CONTEXT_TOKENS
 from edgekit.model import SourceModel
@@ -22,6 +24,7 @@ class GgufReference:
 
     def __init__(self, path: Path, model: SourceModel, threads: int, told: str) -> None:
         use_python_runtime()
+        from edgekit_runtime import RuntimeFailure
         from edgekit_runtime._llama import Engine
 
         longest = model.text.max_tokens if model.text is not None else DEFAULT_CONTEXT_TOKENS
@@ -34,7 +37,10 @@ class GgufReference:
             "embedding": {"width": int(model.config.get("hidden_size", 0)), "normalize": model.normalize},
         }
         self._model = model
-        self._engine = Engine(path.parent, manifest, threads, low_memory=False)
+        try:
+            self._engine = Engine(path.parent, manifest, threads, low_memory=False)
+        except RuntimeFailure as error:
+            raise BadModel(f"{model.source}: {error}", "use a sound file that this llama.cpp knows") from error
         self.description = f"{told}, {self._engine.version}"
 
     def answers(self, inputs: Sequence[Input]) -> Iterator[Answer]:
@@ -61,6 +67,8 @@ class GgufReference:
 
     def sample(self, sequences: int, tokens: int) -> list[list[int]]:
         start = self.tokenize("") or self.tokenize("\n")[:1] or [0]
+        if not np.isfinite(self._engine.logits(start, None)).all():
+            raise BadModel(f"{self._model.source} answers with NaN or infinity", "use a sound file")
         return [
             start + list(self._engine.tokens(start, tokens - len(start), _sampler(1.0, seed)))
             for seed in range(sequences)

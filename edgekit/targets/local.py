@@ -31,7 +31,11 @@ sys.exit(main(sys.argv[1:]))
 def probe(bundle: Path, job: Path, timeout_s: float) -> None:
     """See Target.probe."""
     environment = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
-    environment |= {"PYTHONPATH": str(bundle / "runtime"), "PYTHONDONTWRITEBYTECODE": "1", "ORT_DISABLE_TELEMETRY": "1"}
+    environment |= {
+        "PYTHONPATH": str(bundle.resolve() / "runtime"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
+    }
     command = [sys.executable, "-c", _START, str(job)]
     with (
         _lifeline() as stdin,

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from fixtures import bundles
+from fixtures import bundles, onnx_files
 from fixtures.commands import LOOSE, Desk, Ended, assert_refused, snapshot, start
 from fixtures.hub import Repository, serve
 from fixtures.plain_folders import plain_folder, sentence_folder, write_json
@@ -43,6 +44,8 @@ from edgekit.errors import (
     UnsupportedModel,
     UsageError,
 )
+from edgekit.model import open_model
+from edgekit.strategies.gguf import write_gguf
 
 MODEL_COMMANDS = ("pack", "plan", "inspect")
 
@@ -108,6 +111,13 @@ def test_a_profile_with_a_missing_field_or_a_wrong_unit(desk: Desk, old: str, ne
     (desk.cwd / "mine.toml").write_text(changed, encoding="utf-8")
     desk.refuse(BadProfile, said, "pack", "model", "--device", "mine.toml")
     desk.refuse(BadProfile, said, "devices", "show", "./mine.toml")
+
+
+def test_a_profile_to_check_that_is_not_there(desk: Desk) -> None:
+    assert main(["devices", "check", "mine.toml"]) == BadProfile.exit_code
+    out, err = desk.capfd.readouterr()
+    assert "mine.toml cannot be read: No such file or directory" in out
+    assert err.count("\n") == 1
 
 
 # Model folders.
@@ -228,6 +238,36 @@ def test_weights_that_are_not_finite(
     _set_weight(folder, value)
     said = "tensor .* holds (1 )?NaN or infinite values"
     desk.refuse_in_child(BadModel, said, "pack", "model", "--strategy", strategy, *LOOSE)
+
+
+@pytest.mark.engines
+def test_an_onnx_file_whose_weights_are_not_finite(desk: Desk) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(onnx_files.products(desk.cwd / "net.onnx"))
+    weight = model.graph.initializer[0]
+    values = numpy_helper.to_array(weight).copy()
+    values.flat[0] = np.nan
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.save(model, desk.cwd / "net.onnx")
+    said = "input 0: the source model itself answers with NaN or infinity"
+    desk.refuse_in_child(BadModel, said, "pack", "net.onnx", *LOOSE)
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda content: content[:-5000], r"net\.gguf: \d+ bytes, its tensors need \d+ - it is cut short"),
+        (lambda content: content[:-5000] + b"\xff" * 5000, r"net\.gguf answers with NaN or infinity"),
+        (lambda content: b"GGUF" + b"\xff" * 64, r"net\.gguf: GGUF version 4294967295"),
+    ],
+)
+def test_a_gguf_file_that_is_not_sound(desk: Desk, llama: Path, spoil: Callable[[bytes], bytes], said: str) -> None:
+    write_gguf(open_model(llama), desk.cwd / "net.gguf", "Q8_0")
+    (desk.cwd / "net.gguf").write_bytes(spoil((desk.cwd / "net.gguf").read_bytes()))
+    desk.refuse_in_child(BadModel, said, "pack", "net.gguf", *LOOSE)
 
 
 class Payload:
@@ -480,6 +520,18 @@ def test_a_bundle_that_is_not_what_was_packed(
 @pytest.mark.parametrize("words", [("verify", "gone"), ("run", "gone", "a text"), ("validate", "gone")])
 def test_a_bundle_that_is_not_there(desk: Desk, words: tuple[str, ...]) -> None:
     desk.refuse(BadBundle, "gone is not a folder", *words)
+
+
+@pytest.mark.engines
+def test_a_page_that_cannot_be_written_is_known_before_anything_is_measured(desk: Desk, encoder: Path) -> None:
+    desk.copy(encoder)
+    assert start(["pack", "model", "--out", "b", *LOOSE], desk.folder).wait().code == 0
+    desk.refuse(OutputUnwritable, "cannot write no/page.html: there is no folder no", "validate", "b", "--html",
+                "no/page.html")  # fmt: skip
+    desk.refuse_in_child(OutputUnwritable, "cannot write b: Is a directory", "validate", "b", "--html", "b")
+    ended = start(["validate", "b", "--html", "page.html"], desk.folder).wait()
+    assert (ended.code, ended.err) == (0, "")
+    assert (desk.cwd / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 # What fits no device, and what holds no limit.
