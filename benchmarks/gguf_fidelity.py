@@ -60,7 +60,7 @@ def tiny_rows(scratch: Path) -> Iterator[dict[str, Any]]:
     }
     for family, make in makers.items():
         folder, path = make(scratch / family), scratch / f"{family}.gguf"
-        notes = write_gguf(open_model(folder), path, "F16").notes.notes
+        notes = write_gguf(open_model(folder), path, "F16").notes
         ids = source_ids(folder, TEXT)
         with EngineVocabulary(path) as vocabulary:
             same = [vocabulary.tokenize(text) == source_ids(folder, text) for text in [TEXT, *AWKWARD_TEXTS]]

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from edgekit import __version__, manifest
 from edgekit.device import DeviceProfile
-from edgekit.errors import BadBundle
+from edgekit.errors import BadBundle, BadModel
 from edgekit.limits import Limits
 from edgekit.manifest import MANIFEST_NAME, FileEntry, Manifest, PlanSummary
 from edgekit.model import SourceModel, normalise_config, normalise_tokenizer_config
@@ -119,11 +119,11 @@ def _link_or_copy(source: str, target: str) -> None:
 def _copy_companions(model: SourceModel, folder: Path) -> None:
     if model.folder is not None and model.format == "hf":
         for name in _COMPANIONS:
-            if (model.folder / name).is_file():
-                shutil.copyfile(model.folder / name, folder / name)
+            if (source := _companion(model.folder, name)) is not None:
+                shutil.copyfile(source, folder / name)
         for name, normalise in _NORMALISED.items():
-            if (model.folder / name).is_file():
-                content = normalise(json.loads((model.folder / name).read_bytes()))
+            if (source := _companion(model.folder, name)) is not None:
+                content = normalise(json.loads(source.read_bytes()))
                 (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if model.text is None:
         return
@@ -131,6 +131,18 @@ def _copy_companions(model: SourceModel, folder: Path) -> None:
         shutil.copyfile(model.text.tokenizer_json, folder / "tokenizer.json")
     if model.text.chat_template is not None:
         (folder / "chat_template.jinja").write_text(model.text.chat_template, encoding="utf-8")
+
+
+def _companion(folder: Path, name: str) -> Path | None:
+    """The file, if there is one; never one outside the model by a link, except in the hub cache's own store."""
+    path = folder / name
+    if not path.is_file():
+        return None
+    target, home = path.resolve(), folder.resolve()
+    store = home.parent.parent / "blobs"  # models--org--name/{snapshots/COMMIT, blobs}
+    if target.is_relative_to(home) or (home.parent.name == "snapshots" and target.is_relative_to(store)):
+        return target
+    raise BadModel(f"{path} is a link out of the model's folder, to {target}", "put the file itself there")
 
 
 def _draft(

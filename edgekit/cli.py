@@ -7,7 +7,6 @@ then `main` runs the call. Values stay text until a command parses them.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import difflib
 import inspect
@@ -63,7 +62,7 @@ def _stoppable() -> Iterator[None]:
 
     def dropped(unraisable: sys.UnraisableHookArgs) -> None:
         if isinstance(unraisable.exc_value, KeyboardInterrupt):
-            again = threading.Timer(0.02, _thread.interrupt_main)
+            again = threading.Timer(0.02, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
             again.daemon = True
             again.start()
         else:

@@ -126,8 +126,11 @@ def validate(
     threads: str | None = None,
     on: str = "local",
     html: str | None = None,
+    allow_pickle: str | bool = False,
+    trust_remote_code: str | bool = False,
 ) -> Call:
     workers = flags.whole("--threads", threads)
+    pickle, remote = flags.yes("--allow-pickle", allow_pickle), flags.yes("--trust-remote-code", trust_remote_code)
 
     def run() -> Outcome:
         from edgekit.progress import watch
@@ -138,8 +141,9 @@ def validate(
             raise OutputUnwritable(f"cannot write {html}: there is no folder {Path(html).parent}", "make it first")
         with watch() as progress:
             report = validate_bundle(
-                bundle, model=model, eval_file=eval, device=device, threads=workers, target=on, progress=progress
-            )
+                bundle, model=model, eval_file=eval, device=device, threads=workers, target=on, allow_pickle=pickle,
+                trust_remote_code=remote, progress=progress,
+            )  # fmt: skip
         if html is not None:
             from edgekit.html import page
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -170,11 +171,11 @@ def _rows(path: Path) -> list[dict[str, object]]:
         raise BadEvalData(f"{path} is not UTF-8 at byte {error.start}", "save it as UTF-8") from error
     if path.suffix == ".csv":
         try:
-            return [dict(row) for row in csv.DictReader(text.splitlines(keepends=True))]
+            return [dict(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
         except csv.Error as error:
             raise BadEvalData(f"{path} is not CSV: {error}", "check its quotes") from error
     rows: list[dict[str, object]] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -215,6 +216,10 @@ def _labels(
 ) -> tuple[str, ...] | tuple[tuple[str, ...], ...] | None:
     """Labels by name, all or none; a whole number stands for the model's label of that index."""
     column = columns[0]
+    if model.config.get("problem_type") == "multi_label_classification" and any(column in row for row in rows):
+        raise BadEvalData(
+            f"{path} labels rows for a model of independent labels", f"leave the column {column} out: agreement is told"
+        )
     given = [row.get(column) is not None for row in rows]
     if not any(given):
         return None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgekit.errors import BadModel, ValidationFailed
 from edgekit.evaluation import Answer
 
+_ROWS = 32
 Pairs = Iterable[tuple[Answer, Answer]]
 
 
@@ -176,12 +177,14 @@ def _language_model(pairs: Pairs, ids: Sequence[Sequence[int]]) -> Fidelity:
     source_nll: list[float] = []
     bundle_nll: list[float] = []
     for (source, bundle), tokens in zip(pairs, ids, strict=True):
-        divergences.append(kl_divergence(source, bundle))
-        agreements.append(source.argmax(axis=1) == bundle.argmax(axis=1))
-        targets = np.asarray(tokens[1:])
-        rows = np.arange(len(targets))
-        source_nll += (-log_softmax(source)[rows, targets]).tolist()
-        bundle_nll += (-log_softmax(bundle)[rows, targets]).tolist()
+        for start in range(0, len(tokens), _ROWS):  # a vocabulary is wide: a few rows at a time in float64
+            ours, theirs = bundle[start : start + _ROWS], source[start : start + _ROWS]
+            divergences.append(kl_divergence(theirs, ours))
+            agreements.append(theirs.argmax(axis=1) == ours.argmax(axis=1))
+            targets = np.asarray(tokens[start + 1 : start + 1 + _ROWS], np.intp)
+            rows = np.arange(len(targets))
+            source_nll += (-log_softmax(theirs)[rows, targets]).tolist()
+            bundle_nll += (-log_softmax(ours)[rows, targets]).tolist()
     divergence = np.concatenate(divergences)
     figures = {
         "mean KL": float(divergence.mean()),
@@ -191,4 +194,4 @@ def _language_model(pairs: Pairs, ids: Sequence[Sequence[int]]) -> Fidelity:
         "perplexity of the bundle": float(np.exp(np.mean(bundle_nll))),
         "perplexity ratio": float(np.exp(np.mean(bundle_nll) - np.mean(source_nll))),
     }
-    return Fidelity(figures, {"KL": divergence.tolist()}, len(divergences))
+    return Fidelity(figures, {"KL": divergence.tolist()}, len(ids))

@@ -10,9 +10,8 @@ from edgekit.device import DeviceProfile
 from edgekit.limits import Limits
 from edgekit.manifest import Manifest
 from edgekit.measure import Measurement
-from edgekit.reference import Reference
 from edgekit.report import Host, Report, Row, judged
-from edgekit.strategies import Candidate, Estimate
+from edgekit.strategies import FP32_BITS, Candidate, Estimate
 from edgekit.validation import Examined
 
 # figure -> (unit, bound, field of Limits). The flag is the field's name with dashes.
@@ -26,7 +25,6 @@ _FIDELITY_LIMITS: Mapping[str, tuple[str, str | None]] = {
     "perplexity ratio": ("max", "max_perplexity_ratio"),
     "drop": ("max", "max_drop"),
 }
-_FP32_BITS = 32
 _CLASSIFIER_TASKS = ("text-classification", "token-classification", "image-classification")
 
 
@@ -36,7 +34,6 @@ def build_report(
     candidate: Candidate | None,
     device: DeviceProfile,
     limits: Limits,
-    reference: Reference,
     bundle: Path,
     notes: Sequence[str],
     created_utc: str,
@@ -55,6 +52,7 @@ def build_report(
         *_speed_rows(manifest.task, examined, candidate, limits, where),
         *_memory_rows(manifest, examined, candidate, device, limits, bundle, where),
     ]
+    rows += _unmeasured_rows(rows, limits)
     rows = [judged(row) for row in rows]
     failed = any(row.passed is False for row in rows)
     is_host = device.name == "host"
@@ -72,9 +70,9 @@ def build_report(
         device=device.name,
         device_is_host=is_host,
         status="failed" if failed else "passed",
-        reference=reference.description,
-        evaluated_on=examined.questions.origin,
-        baseline=_baseline_told(examined, reference),
+        reference=examined.original.description,
+        evaluated_on=examined.original.questions.origin,
+        baseline=_baseline_told(examined),
         host=host,
         model_sha256=next(entry.sha256 for entry in manifest.files if entry.path == manifest.model_file),
         rows=tuple(rows),
@@ -84,13 +82,32 @@ def build_report(
     )
 
 
+def _unmeasured_rows(rows: Sequence[Row], limits: Limits) -> list[Row]:
+    """Limits that were asked, more strictly than by default, and that no figure answers here: missed, not forgotten."""
+    answered = {row.flag for row in rows}
+    found = []
+    for name, limit in limits.changed().items():
+        flag = _flag(name)
+        bound = name.partition("_")[0]
+        default = getattr(Limits, name)
+        stricter = default is None or (limit > default if bound == "min" else limit < default)
+        if bound in ("min", "max") and stricter and flag not in answered:
+            found.append(_row(f"asked by {flag}", "", None, "nothing measures it for this model", bound, limit, name))
+    return found
+
+
+def _flag(field: str) -> str:
+    """The flag that sets a field of Limits: bytes are sizes on the command line, so their names go without the unit."""
+    return f"--{field.removesuffix('_bytes').replace('_', '-')}"
+
+
 def _fidelity_rows(task: str, examined: Examined, limits: Limits, where: str) -> list[Row]:
     rows = []
     for name, value in examined.fidelity.figures.items():
         bound, field = _FIDELITY_LIMITS.get(name, (None, None))
-        if name == "mean KL" and task in _CLASSIFIER_TASKS:
-            bound, field = None, None
         limit = getattr(limits, field) if field else None
+        if name == "mean KL" and task in _CLASSIFIER_TASKS and limit == Limits.max_kl:
+            limit = None  # the default is a language model's; asked by name it holds for classifiers too
         unit = "nats" if "KL" in name else ""
         rows.append(_row(name, unit, value, where, bound, limit, field))
     if examined.measurement.result.get("token_ids"):
@@ -101,7 +118,8 @@ def _fidelity_rows(task: str, examined: Examined, limits: Limits, where: str) ->
 
 def _speed_rows(task: str, examined: Examined, candidate: Candidate | None, limits: Limits, where: str) -> list[Row]:
     figure = examined.measurement.figure
-    where = f"{where}; {examined.questions.latency_told}"
+    runs = len(_own_ms(task, examined.measurement))
+    where = f"{where}; {examined.original.questions.latency_told}, {runs} timings"
     rows = [
         _row("load time", "ms", figure("load_ms"), where),
         _row("first inference", "ms", figure("first_ms"), where),
@@ -131,16 +149,23 @@ def _speed_rows(task: str, examined: Examined, candidate: Candidate | None, limi
         ]
     ratio = _slowdown(task, examined)
     if ratio is not None:
-        # The unquantized fallback is the fp32 model: against torch its ratio is told, and nothing is asked of it.
-        gate = limits.max_slowdown if candidate is not None and candidate.faithfulness < _FP32_BITS else None
+        gate = limits.max_slowdown if _is_made(candidate) else None
         rows.append(_row("latency over fp32", "x", ratio, where, "max", gate, "max_slowdown"))
     return rows
+
+
+def _is_made(candidate: Candidate | None) -> bool:
+    """Whether the bundle is another model than the original: not the fp32 fallback, nor a file bundled as it is.
+
+    Of those the ratio to the original is told, and nothing is asked of it.
+    """
+    return candidate is not None and candidate.faithfulness < FP32_BITS and "as-is" not in candidate.options.values()
 
 
 def _slowdown(task: str, examined: Examined) -> float | None:
     """Median latency of the bundle over the fp32 original's; None where the bundle is the fp32 original."""
     measurement = examined.measurement
-    baseline = measurement.samples("baseline_latency_ms") or tuple(examined.reference_ms)
+    baseline = measurement.samples("baseline_latency_ms") or tuple(examined.original.ms)
     own = measurement.samples("paired_latency_ms") or _own_ms(task, measurement)
     if not baseline or not own:
         return None
@@ -151,10 +176,10 @@ def _own_ms(task: str, measurement: Measurement) -> tuple[float, ...]:
     return measurement.samples("decode_ms" if task == "causal-lm" else "latency_ms")
 
 
-def _baseline_told(examined: Examined, reference: Reference) -> str:
+def _baseline_told(examined: Examined) -> str:
     if examined.measurement.samples("baseline_latency_ms"):
         return "the fp32 model in the same engine, timed in turn with the bundle"
-    return f"{reference.description}, timed before the bundle on the same machine"
+    return f"{examined.original.description}, timed before the bundle on the same machine"
 
 
 def _memory_rows(
@@ -167,6 +192,8 @@ def _memory_rows(
     where: str,
 ) -> list[Row]:
     figure = examined.measurement.figure
+    if examined.original.questions.longest is not None:
+        where = f"{where}; with one text of the longest length"
     budget = device.ram_budget_bytes if limits.max_ram_bytes is None else limits.max_ram_bytes
     ram, disk = (candidate.ram_bytes, candidate.disk_bytes) if candidate else (None, None)
     total = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
@@ -203,7 +230,7 @@ def _row(
             "where": where,
             "bound": bound,
             "limit": limit,
-            "flag": f"--{field.replace('_', '-')}" if field else "",
+            "flag": _flag(field) if field else "",
             "estimate_low": estimate.low if estimate else None,
             "estimate_high": estimate.high if estimate else None,
             "estimate_basis": estimate.basis if estimate else "",
@@ -219,7 +246,7 @@ def _series(examined: Examined) -> dict[str, tuple[float, ...]]:
         "latency of fp32": measurement.samples("baseline_latency_ms"),
         **{name: tuple(values) for name, values in examined.fidelity.series.items()},
     }
-    if examined.reference_ms:
+    if not series["latency of fp32"]:
         name = "decode step of fp32" if series["decode step"] else "latency of fp32"
-        series[name] = tuple(examined.reference_ms)
+        series[name] = tuple(examined.original.ms)
     return {name: values for name, values in series.items() if values}

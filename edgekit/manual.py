@@ -64,6 +64,7 @@ The bundle is not changed. Exit status 31 if a limit is missed.
   --eval FILE        as for pack
   --device DEVICE    hold it against another device's limits than its own
   --threads N        --on TARGET (local)     --html FILE  write the report as a page
+  --allow-pickle     --trust-remote-code     for the original, as for pack
 
 Example:  edgekit validate my-encoder-pi5 --html report.html"""
 

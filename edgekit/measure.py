@@ -21,13 +21,15 @@ _TIMEOUT_S = 3600.0
 class Job:
     """What the probe does. `latency` and each of `inputs` is a text, token ids, or arrays by input name.
 
-    `baseline` is an fp32 model file for the same engine, timed in turn with the bundle once memory has been read.
+    `longest` is run once before memory is read. `baseline` is an fp32 model file for the same engine, timed in turn
+    with the bundle once memory has been read.
     """
 
     task: str
     engine: str
     threads: int
     latency: Input
+    longest: Input | None = None
     inputs: Sequence[Input] = ()
     tokenize: Sequence[str] = ()
     baseline: Path | None = None
@@ -88,6 +90,7 @@ def _job(bundle: Path, job: Job, folder: Path) -> dict[str, Any]:
         "warmup": job.warmup,
         "repeats": job.repeats,
         "latency": _latency(job, folder),
+        "longest": None if job.longest is None else _stored(job.longest, folder / "longest.npz"),
         "fidelity": {_PLURAL[kind]: [each[kind] for each in stored]} if stored else {},
         "tokenize": list(job.tokenize),
         "baseline": None if job.baseline is None else {"model_file": str(job.baseline.resolve()), "engine": job.engine},

@@ -11,17 +11,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import bundle, findings, planner, questions, strategies, validation
+from edgekit import bundle, findings, planner, strategies, validation
 from edgekit.device import DeviceProfile, load_profile
-from edgekit.errors import DoesNotFit, EdgekitError, LimitMissed, MissingEngine, UnsupportedModel, UsageError
-from edgekit.evaluation import EvalSet, default_set, read_eval
+from edgekit.errors import (
+    BadTokenizer,
+    DoesNotFit,
+    EdgekitError,
+    LimitMissed,
+    MissingEngine,
+    UnsupportedModel,
+    UsageError,
+    ValidationFailed,
+)
+from edgekit.evaluation import EvalSet, read_eval
 from edgekit.limits import Limits
 from edgekit.manifest import Manifest, PlanSummary, Rejected, Tried
 from edgekit.model import SourceModel, Task, from_torch, open_model
 from edgekit.output import Output, writing
 from edgekit.planner import Miss, Plan
 from edgekit.progress import Progress, Silent
-from edgekit.reference import Reference, open_reference
 from edgekit.report import Report, Row, show, show_limit
 from edgekit.strategies import Candidate, Engine, Rejection
 
@@ -34,6 +42,10 @@ _ENGINE_MODULES: Mapping[Engine, tuple[str, ...]] = {
     "onnxruntime": ("onnxruntime", "onnx", "torch", "transformers"),
     "llama.cpp": ("llama_cpp", "gguf"),
 }
+# What speaks against one way of packing and not against the model: the next one is tried.
+_ONLY_THIS_CANDIDATE = (MissingEngine, UnsupportedModel, BadTokenizer, ValidationFailed)
+# A prompt, and the 32 tokens decoded after it while it is timed.
+_MIN_CONTEXT_TOKENS = 64
 # Exports and graph rewrites hold the fp32 model several times over while they work.
 _WORK_SPACE_FACTOR = 4
 
@@ -86,6 +98,8 @@ def pack(
     progress.step("open the model")
     source = _open(model, example_inputs, name, revision, task, allow_pickle, trust_remote_code)
     profile = load_profile(device, measure_host=True) if isinstance(device, str) else device
+    if source.task == "causal-lm" and limits.context_tokens < _MIN_CONTEXT_TOKENS:
+        raise UsageError(f"--context is {limits.context_tokens}", f"give {_MIN_CONTEXT_TOKENS} tokens or more")
     data = read_eval(Path(eval_file), source) if eval_file is not None else None
     if calibration_file is not None:
         source = replace(source, calibration=read_eval(Path(calibration_file), source).arrays)
@@ -145,7 +159,8 @@ def _plan(source: SourceModel, profile: DeviceProfile, limits: Limits, strategy:
         strategy, preset = _split_strategy(strategy)
     offers = planner.propose(source, profile, limits.context_tokens, strategy)
     if preset is not None:
-        offers = tuple(offer for offer in offers if offer.label.lower() == f"{strategy} {preset}".lower())
+        wanted = f"{strategy} {preset}".lower()
+        offers = tuple(each for each in offers if isinstance(each, Rejection) or each.label.lower() == wanted)
         if not offers:
             raise UsageError(f"{strategy} has no {preset} for {source.name}", f"see edgekit plan --strategy {strategy}")
     return planner.plan(source, profile, limits, offers, _installed_engines())
@@ -168,7 +183,8 @@ def _installed_engines() -> tuple[Engine, ...]:
 
 def measuring_threads(profile: DeviceProfile) -> int:
     """The device's cores, as far as this machine has them."""
-    return max(1, min(profile.cores, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1))
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(profile.cores, here))
 
 
 def _needed_bytes(source: SourceModel, chosen_plan: Plan) -> int:
@@ -193,8 +209,7 @@ class _Work:
         self._source, self._profile, self._limits, self._data = source, profile, limits, data
         self._threads, self._output, self._progress = threads, output, progress
         self._created_utc = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self._reference: Reference | None = None
-        self._questions: questions.Questions | None = None
+        self._original: validation.Original | None = None
 
     def first_that_passes(self, chosen_plan: Plan, *, keep_misses: bool) -> tuple[_Attempt, PlanSummary]:
         """Try candidates in order; after each miss the rest is planned anew with what was learnt."""
@@ -205,10 +220,11 @@ class _Work:
             candidate, remaining = remaining[0], remaining[1:]
             try:
                 attempt = self._attempt(candidate)
-            except (MissingEngine, UnsupportedModel) as error:
+            except _ONLY_THIS_CANDIDATE as error:
                 if not remaining and not attempts:
                     raise
                 rejections.append(Rejection(candidate.label, error.message, remedy=error.remedy, estimated=False))
+                tried.append(Tried(candidate=candidate.label, passed=False, missed=(error.message,)))
                 continue
             missed = attempt.report.missed
             tried.append(Tried(candidate=candidate.label, passed=not missed, missed=tuple(map(_told, missed))))
@@ -234,12 +250,10 @@ class _Work:
             workdir / "bundle", artifact, self._source, self._profile, self._limits, self._created_utc
         )
         self._progress.step(f"validate {candidate.label}")
-        reference, asked = self._ask()
         examined = validation.examine(
             staged.folder,
             self._source,
-            reference,
-            asked,
+            self._consult(),
             candidate.engine,
             self._threads,
             artifact.baseline,
@@ -251,25 +265,24 @@ class _Work:
             candidate,
             self._profile,
             self._limits,
-            reference,
             staged.folder,
             (*candidate.notes, *artifact.notes),
             self._created_utc,
         )
         return _Attempt(candidate, staged, report)
 
-    def _ask(self) -> tuple[Reference, questions.Questions]:
-        if self._reference is None or self._questions is None:
-            self._reference = open_reference(self._source, self._threads, self._output.work)
-            fallback = default_set(self._source)
-            self._questions = questions.ask(self._source, self._reference, self._data, fallback, self._limits)
-        return self._reference, self._questions
+    def _consult(self) -> validation.Original:
+        """The original's answers, asked for once."""
+        if self._original is None:
+            self._original = validation.consult(
+                self._source, self._threads, self._data, self._limits, self._output.work
+            )
+        return self._original
 
     def seal(self, attempt: _Attempt, summary: PlanSummary) -> tuple[Manifest, Report]:
         from edgekit.goldens import record
 
-        assert self._questions is not None
-        golden = record(attempt.staged.folder, self._questions)
+        golden = record(attempt.staged.folder, self._consult().questions)
         report = attempt.report.model_copy(update={"plan": summary})
         return bundle.seal(attempt.staged, report, golden, summary), report
 
@@ -311,15 +324,23 @@ def _distance(report: Report) -> tuple[int, float]:
     return len(report.missed), max(shares, default=float("inf"))
 
 
-def _reasons(rejections: list[Rejection] | tuple[Rejection, ...]) -> str:
-    return "; ".join(f"{each.label} {each.reason}" for each in rejections)
+def _reasons(rejections: Sequence[Rejection]) -> str:
+    """Each reason once, after the candidates it holds for."""
+    labels: dict[str, list[str]] = {}
+    for each in rejections:
+        labels.setdefault(each.reason, []).append(each.label)
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in labels.items())
 
 
 def _does_not_fit(chosen_plan: Plan) -> EdgekitError:
-    """By how much the smallest candidate is over, and what would fit."""
+    """By how much the smallest candidate is over, and what would fit; or why there is none."""
     sized = [each for each in chosen_plan.rejections if each.unit == "bytes" and each.measured and each.limit]
     if not sized:
-        return DoesNotFit(f"nothing can be packed: {_reasons(chosen_plan.rejections)}", "see edgekit plan")
+        remedies = dict.fromkeys(each.remedy for each in chosen_plan.rejections if each.remedy)
+        install = next((remedy for remedy in remedies if remedy.startswith("pip install")), "")
+        kind = MissingEngine if install else DoesNotFit
+        remedy = install or "; ".join(remedies) or "see edgekit plan"
+        return kind(f"nothing can be packed: {_reasons(chosen_plan.rejections)}", remedy)
     smallest = min(sized, key=lambda each: each.measured or 0.0)
     assert smallest.measured is not None
     assert smallest.limit is not None
@@ -335,7 +356,7 @@ def _all_missed(attempts: list[_Attempt], nearest: _Attempt, rejections: list[Re
     told = "; ".join(
         f"{attempt.candidate.label} missed {', '.join(map(_told, attempt.report.missed))}" for attempt in attempts
     )
-    untried = f"; not tried: {', '.join(each.label for each in rejections)}" if rejections else ""
+    untried = f"; not tried: {_reasons(rejections)}" if rejections else ""
     return LimitMissed(
         f"no candidate held every limit: {told}{untried}. Nearest miss: {nearest.candidate.label}",
         "loosen the limit by its flag, or --force to write the nearest miss marked as failed",

@@ -86,6 +86,8 @@ def plan(
     for offer in offers:
         if isinstance(offer, Rejection):
             rejections.append(offer)
+        elif (rejection := _not_for_this_cpu(offer, device)) is not None:
+            rejections.append(rejection)
         elif offer.engine not in engines:
             rejections.append(_missing_engine(offer))
         elif (rejection := _over_a_limit(offer, device, limits, ram_limit_bytes)) is not None:
@@ -111,10 +113,29 @@ def _order(candidate: Candidate, preferred_engine: str) -> tuple[bool, bool, flo
     return (fallback, candidate.engine != preferred_engine, -candidate.faithfulness, candidate.label)
 
 
+def _not_for_this_cpu(candidate: Candidate, device: DeviceProfile) -> Rejection | None:
+    """Nothing is said where the candidate asks nothing of any CPU."""
+    if not candidate.min_isa:
+        return None
+    arch = device.cpu.arch
+    if arch not in candidate.min_isa:
+        known = ", ".join(candidate.min_isa)
+        return Rejection(candidate.label, f"its engine runs on {known}, and {device.title} is {arch}", estimated=False)
+    missing = [feature for feature in candidate.min_isa[arch] if not device.has(feature)]
+    if not missing:
+        return None
+    return Rejection(
+        candidate.label,
+        f"its engine needs {', '.join(missing)}, which {device.title} does not have",
+        remedy="an ONNX strategy runs there",
+        estimated=False,
+    )
+
+
 def _missing_engine(candidate: Candidate) -> Rejection:
     return Rejection(
         candidate.label,
-        f"its engine, {candidate.engine}, is not installed here, so it could not be measured",
+        f"what it takes to make and measure it with {candidate.engine} is not installed here",
         remedy=f"pip install 'edgekit[{ENGINE_EXTRAS[candidate.engine]}]'",
     )
 

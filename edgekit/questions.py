@@ -26,13 +26,16 @@ _SAMPLED_TOKENS = 128
 
 @dataclass(frozen=True)
 class Questions:
-    """What both sides are asked: the inputs, what is known of them, and one input to time."""
+    """What both sides are asked: the inputs, what is known of them, one input to time, and the longest the bundle
+    takes, on which its memory is measured (None where all inputs are of one size).
+    """
 
     inputs: Sequence[Input]
     truth: Truth
     latency: Input
     latency_told: str
     origin: str
+    longest: Input | None = None
 
 
 def ask(model: SourceModel, reference: Reference, data: EvalSet | None, fallback: EvalSet, limits: Limits) -> Questions:
@@ -55,8 +58,9 @@ def _ask_text(model: SourceModel, reference: TextReference, data: EvalSet) -> Qu
     targets = _word_targets(data, model, reference) if data.words else _targets(data, model)
     longest = min(_LATENCY_TOKENS, model.text.max_tokens if model.text else _LATENCY_TOKENS)
     latency, count = _text_of(longest, texts, reference)
+    fullest, _ = _text_of(model.text.max_tokens, texts, reference) if model.text else (None, 0)
     truth = Truth(targets=targets, pair_scores=data.pair_scores, multi_label=_is_multi_label(model))
-    return Questions(texts, truth, latency, f"one text of {count} tokens", data.origin)
+    return Questions(texts, truth, latency, f"one text of {count} tokens", data.origin, fullest)
 
 
 def _ask_language_model(

@@ -4,37 +4,41 @@ from __future__ import annotations
 
 import datetime
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from edgekit import bundle as bundles
-from edgekit import findings, questions, validation
+from edgekit import findings, planner, strategies, validation
 from edgekit.device import DeviceProfile, load_profile
 from edgekit.errors import BadInput, EdgekitError, UsageError
-from edgekit.evaluation import default_set, read_eval
+from edgekit.evaluation import read_eval
 from edgekit.limits import Limits
 from edgekit.manifest import Manifest
 from edgekit.model import SourceModel, open_model, source_sha256
 from edgekit.packer import measuring_threads
 from edgekit.progress import Progress, Silent
-from edgekit.reference import open_reference
 from edgekit.report import Report
+from edgekit.strategies import FP32_BITS, Candidate
 from edgekit.targets import TARGETS
 
 
 def validate(
     bundle: str | Path,
     *,
-    model: str | Path | None = None,
+    model: str | Path | SourceModel | None = None,
     eval_file: str | Path | None = None,
     device: str | DeviceProfile | None = None,
     threads: int | None = None,
     target: str = "local",
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Measure the bundle on `target` against the limits it was packed with, and return a new report.
 
-    Its goldens are replayed first. Fidelity is measured against `model`, or the model it was packed from where that is
-    still there and unchanged; a model whose weights differ from those packed is refused.
+    Its goldens are replayed first. Fidelity is measured against `model` (a torch module's comes from `from_torch`), or
+    the model it was packed from where that is still there and unchanged; a model whose weights differ from those
+    packed is refused.
 
     Raises BadBundle, BadInput (goldens that fail, another model's weights), UsageError (an unknown target).
     """
@@ -44,31 +48,70 @@ def validate(
     folder = Path(bundle)
     progress.step("verify the bundle")
     manifest = bundles.verify(folder)
-    source = _source(manifest, model)
+    source = _source(manifest, model, allow_pickle, trust_remote_code)
     profile = device if isinstance(device, DeviceProfile) else load_profile(device or manifest.device.name)
-    limits = Limits(**manifest.limits)  # type: ignore[arg-type]
+    limits = _limits(manifest, profile)
     data = read_eval(Path(eval_file), source) if eval_file is not None else None
     workers = threads or measuring_threads(profile)
     created_utc = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with tempfile.TemporaryDirectory(prefix="edgekit-validate-") as scratch:
+    candidate = _candidate(manifest, source, profile, limits)
+    with tempfile.TemporaryDirectory(prefix="edgekit-validate-") as name:
+        scratch = Path(name)
         progress.step("replay the goldens")
         _replay(folder, workers)
         progress.step("measure and compare")
-        reference = open_reference(source, workers, Path(scratch))
-        asked = questions.ask(source, reference, data, default_set(source), limits)
-        examined = validation.examine(
-            folder, source, reference, asked, manifest.engine, workers, None, Path(scratch) / "answers"
-        )
-        return findings.build_report(
-            manifest, examined, None, profile, limits, reference, folder, (), created_utc
-        ).model_copy(update={"plan": manifest.plan})
+        original = validation.consult(source, workers, data, limits, scratch)
+        baseline = _baseline(manifest, source, profile, limits, scratch)
+        examined = validation.examine(folder, source, original, manifest.engine, workers, baseline, scratch / "answers")
+        notes = candidate.notes if candidate is not None else ()
+        report = findings.build_report(manifest, examined, candidate, profile, limits, folder, notes, created_utc)
+        return report.model_copy(update={"plan": manifest.plan})
 
 
-def _source(manifest: Manifest, model: str | Path | None) -> SourceModel:
+def _limits(manifest: Manifest, profile: DeviceProfile) -> Limits:
+    """Those it was packed with; on another device than its own, that one's memory is not exceeded either."""
+    limits = Limits(**manifest.limits)  # type: ignore[arg-type]
+    if profile.name == manifest.device.name or limits.max_ram_bytes is None or profile.ram_budget_bytes is None:
+        return limits
+    return replace(limits, max_ram_bytes=min(limits.max_ram_bytes, profile.ram_budget_bytes))
+
+
+def _candidate(manifest: Manifest, source: SourceModel, profile: DeviceProfile, limits: Limits) -> Candidate | None:
+    """The candidate the bundle was made of, with its estimates for this device; None if it is no longer offered."""
+    offers = planner.propose(source, profile, limits.context_tokens)
+    return next((each for each in offers if isinstance(each, Candidate) and each.label == manifest.strategy), None)
+
+
+def _baseline(
+    manifest: Manifest, source: SourceModel, profile: DeviceProfile, limits: Limits, scratch: Path
+) -> Path | None:
+    """The fp32 model for the bundle's engine, made again to be timed against; None where the engine has none."""
+    for each in planner.propose(source, profile, limits.context_tokens):
+        if isinstance(each, Candidate) and each.engine == manifest.engine and each.faithfulness >= FP32_BITS:
+            if each.label == manifest.strategy:
+                return None
+            artifact = strategies.load(each.strategy).make(each, source, profile, scratch, Silent())
+            return artifact.folder / artifact.model_file
+    return None
+
+
+def _source(
+    manifest: Manifest, model: str | Path | SourceModel | None, allow_pickle: bool, trust_remote_code: bool
+) -> SourceModel:
     """The original, proven to be the one packed by the digest of its files."""
     named = model if model is not None else manifest.provenance.source
     try:
-        source = open_model(named, revision=manifest.provenance.revision if model is None else None, task=manifest.task)
+        source = (
+            named
+            if isinstance(named, SourceModel)
+            else open_model(
+                named,
+                revision=manifest.provenance.revision if model is None else None,
+                task=manifest.task,
+                allow_pickle=allow_pickle,
+                trust_remote_code=trust_remote_code,
+            )
+        )
         found = source_sha256(source)
     except EdgekitError as error:
         raise BadInput(
@@ -76,7 +119,7 @@ def _source(manifest: Manifest, model: str | Path | None) -> SourceModel:
         ) from error
     if found != manifest.provenance.source_sha256:
         raise BadInput(
-            f"{named} is not the model this bundle was packed from (sha256 {found[:12]}..., packed from"
+            f"{source.source} is not the model this bundle was packed from (sha256 {found[:12]}..., packed from"
             f" {manifest.provenance.source_sha256[:12]}...)",
             "give the right one with --model",
         )

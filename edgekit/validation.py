@@ -1,24 +1,47 @@
-"""Examining a bundle: it in its own process, the original in this one, and how close their answers are."""
+"""Examining a bundle: it in its own process, the original before it in this one, and how close their answers are."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from edgekit.evaluation import Input
+import numpy as np
+
+from edgekit.evaluation import Answer, EvalSet, Input, default_set
 from edgekit.fidelity import Fidelity, compare
+from edgekit.limits import Limits
 from edgekit.measure import Job, Measurement, measure
 from edgekit.model import SourceModel
-from edgekit.questions import DECODE_TOKENS, Questions
-from edgekit.reference import Reference, TextReference
+from edgekit.questions import DECODE_TOKENS, Questions, ask
+from edgekit.reference import Reference, TextReference, open_reference
 from edgekit.samples import AWKWARD_TEXTS, DECOMPOSED_TEXT
 from edgekit.strategies import Engine
 
+_PARITY_TEXTS = (*AWKWARD_TEXTS, DECOMPOSED_TEXT)
 _REFERENCE_WARMUP = 3
 _REFERENCE_REPEATS = 10
+
+
+@dataclass(frozen=True)
+class Original:
+    """What the source model answered, kept on disk: it is out of memory while bundles are made and measured.
+
+    `token_ids` are its tokenizer's of the awkward texts, empty where there is no text; `ms` are its own times on the
+    input that is timed.
+    """
+
+    description: str
+    questions: Questions
+    token_ids: Sequence[Sequence[int]]
+    ms: Sequence[float]
+    folder: Path
+
+    def answers(self) -> Iterator[Answer]:
+        for index in range(len(self.questions.inputs)):
+            yield np.load(_stored(self.folder, index), mmap_mode="r")
 
 
 @dataclass(frozen=True)
@@ -28,42 +51,59 @@ class Examined:
     measurement: Measurement
     fidelity: Fidelity
     token_mismatches: Sequence[str]
-    reference_ms: Sequence[float]
-    questions: Questions
+    original: Original
+
+
+def consult(model: SourceModel, threads: int, data: EvalSet | None, limits: Limits, scratch: Path) -> Original:
+    """Open the original, ask it everything once, and let go of it; `scratch` holds its answers."""
+    folder = scratch / "original"
+    folder.mkdir()
+    reference = open_reference(model, threads, folder)
+    questions = ask(model, reference, data, default_set(model), limits)
+    for index, answer in enumerate(reference.answers(questions.inputs)):
+        np.save(_stored(folder, index), answer)
+    token_ids: list[list[int]] = []
+    if model.text is not None:
+        token_ids = [cast(TextReference, reference).tokenize(text) for text in _PARITY_TEXTS]
+    ms = _reference_ms(model, reference, questions.latency)
+    return Original(reference.description, questions, token_ids, ms, folder)
 
 
 def examine(
     bundle: Path,
     model: SourceModel,
-    reference: Reference,
-    questions: Questions,
+    original: Original,
     engine: Engine,
     threads: int,
     baseline: Path | None,
     scratch: Path,
 ) -> Examined:
-    """Run the bundle in its own process and the original in this one, and compare them."""
+    """Run the bundle in its own process on what the original was asked, and compare them."""
+    questions = original.questions
     job = Job(
         task=model.task,
         engine=engine,
         threads=threads,
         latency=questions.latency,
+        longest=questions.longest,
         inputs=questions.inputs,
-        tokenize=(*AWKWARD_TEXTS, DECOMPOSED_TEXT) if model.text is not None else (),
+        tokenize=_PARITY_TEXTS if model.text is not None else (),
         baseline=baseline,
         decode_tokens=DECODE_TOKENS,
     )
-    reference_ms = () if baseline is not None else _reference_ms(model, reference, questions.latency)
     measurement = measure(bundle, job, scratch)
-    pairs = zip(reference.answers(questions.inputs), measurement.answers(), strict=True)
-    fidelity = compare(model.task, pairs, questions.truth)
-    own_ids = measurement.result.get("token_ids") or ()
+    fidelity = compare(model.task, zip(original.answers(), measurement.answers(), strict=True), questions.truth)
+    found = measurement.result.get("token_ids") or ()
     mismatches = [
         text
-        for text, ids in zip(job.tokenize, own_ids, strict=True)
-        if cast(TextReference, reference).tokenize(text) != ids
+        for text, expected, ids in zip(job.tokenize, original.token_ids, found, strict=True)
+        if list(expected) != ids
     ]
-    return Examined(measurement, fidelity, mismatches, reference_ms, questions)
+    return Examined(measurement, fidelity, mismatches, original)
+
+
+def _stored(folder: Path, index: int) -> Path:
+    return folder / f"answer-{index}.npy"
 
 
 def _reference_ms(model: SourceModel, reference: Reference, latency: Input) -> list[float]:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from edgekit.model import SourceModel
     from edgekit.progress import Progress
 
+FP32_BITS = 32.0
+"""`faithfulness` of an unquantized model."""
+
 Engine = Literal["onnxruntime", "llama.cpp"]
 
 
@@ -37,7 +40,7 @@ class Candidate:
     """A strategy with its options and what they are expected to cost on the device.
 
     `faithfulness` orders candidates of one model: expected bits kept per weight, 32 for fp32.
-    An estimate without grounds is None, which prints as "unknown".
+    An estimate without grounds is None, which prints as "unknown". `min_isa` is as in Artifact; empty asks nothing.
     """
 
     strategy: str
@@ -50,6 +53,7 @@ class Candidate:
     latency_ms: Estimate | None = None
     tokens_per_s: Estimate | None = None
     notes: tuple[str, ...] = ()
+    min_isa: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

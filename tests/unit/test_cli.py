@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import signal
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -124,3 +128,46 @@ def test_debug_keeps_the_traceback(tmp_path: Path) -> None:
 
     with pytest.raises(ModelNotFound):
         main(["pack", str(tmp_path / "none"), "--debug"])
+
+
+def test_an_interrupt_that_falls_into_an_engines_callback_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python drops what a callback raises, and would go on."""
+
+    def pack(*_: object, **__: object) -> None:
+        ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))()
+        time.sleep(30)
+        raise AssertionError("went on")
+
+    monkeypatch.setattr("edgekit.packer.pack", pack)
+    started = time.monotonic()
+    assert main(["pack", "model"]) == 130
+    assert time.monotonic() - started < 10
+    assert capsys.readouterr().err == "edgekit: interrupted; nothing is left half written\n"
+
+
+def test_sigterm_stops_as_an_interrupt_does_and_only_while_a_command_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+    monkeypatch.setattr("edgekit.packer.pack", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    assert main(["pack", "model"]) == 130
+    assert capsys.readouterr().err.count("\n") == 1
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert sys.unraisablehook is hook
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pack(*_: object, **__: object) -> None:
+        raise RuntimeError("first line\n  second line")
+
+    monkeypatch.setattr("edgekit.packer.pack", pack)
+    assert main(["pack", "model"]) == 1
+    assert capsys.readouterr().err == (
+        "edgekit: unexpected RuntimeError: first line second line - --debug shows where; please report it\n"
+    )
+    with pytest.raises(RuntimeError):
+        main(["pack", "model", "--debug"])

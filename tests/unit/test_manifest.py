@@ -6,43 +6,12 @@ import json
 
 import jsonschema
 import pytest
+from fixtures.manifests import minimal
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from edgekit.manifest import BundlePath, FileEntry, Manifest, schema, schema_path
-
-
-def minimal() -> dict[str, object]:
-    return {
-        "schema_version": 1,
-        "name": "m",
-        "task": "embedding",
-        "kind": "embedding",
-        "engine": "onnxruntime",
-        "strategy": "onnx-int8",
-        "status": "passed",
-        "model_file": "onnx/model.onnx",
-        "files": [{"path": "onnx/model.onnx", "size_bytes": 1, "sha256": "0" * 64}],
-        "inputs": [{"name": "input_ids", "dtype": "int64", "shape": ["batch", "tokens"]}],
-        "outputs": [],
-        "text": {"tokenizer": "tokenizer.json", "max_tokens": 256},
-        "image": None,
-        "labels": [],
-        "problem_type": None,
-        "embedding": {"pooling": "mean", "normalize": True, "width": 384},
-        "generation": None,
-        "min_isa": {"x86_64": []},
-        "memory": {
-            "file_bytes": 1, "anonymous_bytes": None, "kv_bytes": 0, "peak_rss_bytes": None, "measured_on": None
-        },
-        "device": {"name": "host", "title": "Host", "ram_budget_bytes": None},
-        "plan": {"chosen": "onnx-int8", "tried": [], "rejected": []},
-        "provenance": {
-            "source": "m", "revision": None, "source_sha256": "0" * 64, "licence": None, "tools": {}, "created_utc": ""
-        },
-        "limits": {"min_cosine": 0.98, "max_ram_bytes": None},
-    }  # fmt: skip
 
 
 def test_the_shipped_schema_is_the_generated_one() -> None:

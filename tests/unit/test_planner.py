@@ -158,3 +158,14 @@ def test_a_memory_miss_shifts_the_other_estimates_by_the_error_seen() -> None:
     kept, rejected = after_miss(tried, [miss], [close, small])
     assert kept == (small,)  # 60 + 40 is within 105, 70 + 40 is not
     assert rejected[0].measured == 110
+
+
+def test_a_cpu_without_what_the_engine_needs_is_not_given_it() -> None:
+    needs = candidate(8, 1, min_isa={"x86_64": ("avx2", "fma"), "aarch64": ()})
+    made = plan(model(), device(2**40), Limits(), [needs], BOTH)
+    assert made.candidates == ()
+    assert made.rejections[0].reason == "its engine needs fma, which A box does not have"
+    elsewhere = candidate(8, 1, min_isa={"aarch64": ()})
+    assert "A box is x86_64" in plan(model(), device(2**40), Limits(), [elsewhere], BOTH).rejections[0].reason
+    anywhere = candidate(8, 1, min_isa={"x86_64": ("avx2",)})
+    assert plan(model(), device(2**40), Limits(), [anywhere], BOTH).candidates == (anywhere,)

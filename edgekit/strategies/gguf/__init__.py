@@ -158,6 +158,7 @@ def _candidate(
         kv_bytes=kv_bytes,
         tokens_per_s=estimate.tokens_per_s(read, device) if decodes else None,
         notes=layout.notes,
+        min_isa=_MIN_ISA,
     )
 
 
@@ -183,6 +184,7 @@ def _as_is(model: SourceModel, device: DeviceProfile, context_tokens: int) -> Ca
         kv_bytes=kv_bytes,
         tokens_per_s=estimate.tokens_per_s(size, device) if decodes else None,
         notes=("bundled as it is: there is no unquantized original to compare it with",) if model.quantized else (),
+        min_isa=_MIN_ISA,
     )
 
 

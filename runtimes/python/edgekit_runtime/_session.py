@@ -73,16 +73,16 @@ class Session:
         with self._call("encode") as engine:
             return cast(dict[str, Array], engine.encode(check_text(text)))
 
-    def embed(self, texts: str | Sequence[str], batch_size: int = 32) -> Floats:
+    def embed(self, texts: str | Sequence[str], batch_size: int = 1) -> Floats:
         """float32 [n, width]. Each text is cut to the manifest's max_tokens.
 
-        A dynamically quantized model scales its activations by the batch: for figures that do not depend on the
-        company a text is in, use batch_size=1.
+        One text at a time is what was measured. A larger `batch_size` may be faster and takes more memory, and a
+        dynamically quantized model scales its activations by the batch: a text's figures then depend on its company.
         """
         with self._call("embed") as engine:
             return cast(Floats, engine.embed(check_texts(texts), _positive("batch_size", batch_size)))
 
-    def classify(self, inputs: Any, batch_size: int = 32) -> list[list[dict[str, Any]]]:
+    def classify(self, inputs: Any, batch_size: int = 1) -> list[list[dict[str, Any]]]:
         """Per input, by the task. Text: [{label, score}], best first, of a string or, in a list, a pair. Tokens:
         [{start, end, word, label, score}] over the whole text, by pieces of max_tokens. Images: paths, uint8 arrays
         [height, width, 3], or one float32 array [n, 3, height, width] that is preprocessed already.

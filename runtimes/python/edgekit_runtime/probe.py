@@ -54,6 +54,8 @@ def probe(job: dict[str, Any]) -> dict[str, Any]:
         timed = _task(session, job["latency"])
         result["first_ms"] = timed()[0]
         result |= _speed(session, job["latency"], timed, warmup, repeats)
+        if job.get("longest"):
+            _inference(session, job["longest"])()
         result |= _machine.memory_bytes()
         result["token_ids"] = [session.tokenize(text) for text in job.get("tokenize") or ()]
         _answer(session, job.get("fidelity") or {}, Path(job["work"]))
