@@ -6,7 +6,6 @@ python examples/pack_torch_module.py [OUT]
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import torch
 
@@ -39,13 +38,7 @@ def main(out: str = "bundles/net-host") -> None:
         Net().eval(), "host", name="net", example_inputs={"image": torch.randn(1, 3, 64, 64)}, out=out
     )
     print(f"{packed.manifest.strategy}: mean cosine {packed.report.figure('mean cosine'):.4f}")
-
-    sys.path.insert(0, str(Path(out) / "runtime"))
-    import edgekit_runtime as rt
-
-    with rt.open(out) as session:
-        outputs = session.run({"image": torch.randn(2, 3, 64, 64).numpy()})
-    print({name: array.shape for name, array in outputs.items()})
+    print(f"run it as an app does: python examples/app.py {packed.folder}")
 
 
 if __name__ == "__main__":

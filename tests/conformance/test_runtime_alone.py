@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -15,29 +14,11 @@ import edgekit_runtime as rt
 import pytest
 from edgekit_runtime import goldens
 from fixtures import bundles
+from fixtures.environments import LLAMA, ONNX, with_packages
 
 pytestmark = pytest.mark.engines
 
-ONNX = ("numpy", "onnxruntime", "tokenizers")
-# jinja2, diskcache and typing_extensions are llama-cpp-python's own requirements, markupsafe is jinja2's.
-LLAMA = ("numpy", "llama_cpp", "jinja2", "markupsafe", "diskcache", "typing_extensions")
 ABSENT = ("torch", "transformers", "edgekit", "onnx", "optimum", "huggingface_hub", "PIL", "pydantic", "gguf")
-
-
-def _environment(folder: Path, packages: Sequence[str]) -> Path:
-    """The Python of a new virtual environment that holds `packages` of this one, and not even pip."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    (site,) = folder.glob("lib/python*/site-packages")
-    for package in packages:
-        spec = importlib.util.find_spec(package)
-        assert spec is not None
-        assert spec.origin is not None
-        origin = Path(spec.origin)
-        source = origin.parent if origin.name == "__init__.py" else origin
-        for part in (source, source.parent / f"{package}.libs"):
-            if part.exists():
-                (site / part.name).symlink_to(part)
-    return folder / "bin" / "python"
 
 
 def _run(
@@ -70,12 +51,12 @@ def _packed(make: Callable[[Path], Path], folder: Path, given: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def onnx_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _environment(tmp_path_factory.mktemp("onnx") / "venv", ONNX)
+    return with_packages(tmp_path_factory.mktemp("onnx") / "venv", ONNX)
 
 
 @pytest.fixture(scope="module")
 def llama_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _environment(tmp_path_factory.mktemp("llama") / "venv", LLAMA)
+    return with_packages(tmp_path_factory.mktemp("llama") / "venv", LLAMA)
 
 
 def test_the_environments_are_as_bare_as_they_should_be(onnx_python: Path, llama_python: Path) -> None:
