@@ -90,6 +90,11 @@ def _run(words: list[str]) -> int:
     if words[0] in ("--version", "-V"):
         print(__version__)
         return 0
+    while words and words[0] in ("--json", "--debug"):  # wherever they stand
+        words = [*words[1:], words[0]]
+    if words[0] == "devices" and not {"--help", "-h"}.isdisjoint(words[1:2]):
+        print(manual.page(["devices"]))
+        return 0
     name, rest = _command(words)
     if "--help" in rest or "-h" in rest:
         print(manual.page(name.split()))

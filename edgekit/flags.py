@@ -64,6 +64,18 @@ _LIMIT_PARSERS: dict[str, Callable[[str, str | None], float | None]] = {
 }
 
 
+_SHARES = ("min_cosine", "min_neighbours", "min_agreement", "min_top1", "max_drop")
+
+
+def _check_range(name: str, value: float) -> None:
+    """Limits that no bundle could hold, or that were surely meant otherwise."""
+    flag = f"--{name.replace('_', '-')}"
+    if name in _SHARES and value > 1:
+        raise UsageError(f"{flag} is {value:g}", "it is a share: give at most 1")
+    if name in ("max_ram", "max_disk") and value < 10_000:
+        raise UsageError(f"{flag} is {value:g} bytes", f"did you mean {value:g}MB?")
+
+
 def limits(given: Mapping[str, str | None]) -> Limits:
     """Limits from flags: --max-ram and --max-disk are sizes, --context is max tokens, the rest plain numbers."""
     names = {"max_ram": "max_ram_bytes", "max_disk": "max_disk_bytes", "context": "context_tokens"}
@@ -71,6 +83,7 @@ def limits(given: Mapping[str, str | None]) -> Limits:
     for name, text in given.items():
         value = _LIMIT_PARSERS.get(name, number)(f"--{name.replace('_', '-')}", text)
         if value is not None:
+            _check_range(name, value)
             values[names.get(name, name)] = value
     known = {field.name for field in fields(Limits)}
     assert known >= set(values), values

@@ -107,6 +107,8 @@ def pack(
     if not chosen_plan.candidates:
         raise _does_not_fit(chosen_plan)
     destination = Path(out) if out is not None else Path(f"{source.name}-{profile.name}")
+    if source.folder is not None and destination.resolve().is_relative_to(source.folder.resolve()):
+        raise UsageError(f"{destination} is inside the source model {source.folder}", "give an --out outside of it")
     with writing(destination, force=force, need_bytes=_needed_bytes(source, chosen_plan)) as output:
         work = _Work(source, profile, limits, data, threads or measuring_threads(profile), output, progress)
         best, summary = work.first_that_passes(chosen_plan, keep_misses=force)

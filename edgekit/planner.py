@@ -17,7 +17,10 @@ from edgekit.strategies import STRATEGIES, Candidate, Engine, Rejection, load
 _PREFERRED_ENGINE: Mapping[str, str] = {"causal-lm": "llama.cpp"}
 
 # What to install where an engine is missing.
-ENGINE_EXTRAS: Mapping[Engine, str] = {"onnxruntime": "onnx", "llama.cpp": "gguf"}
+ENGINE_PACKAGES: Mapping[Engine, str] = {
+    "onnxruntime": "torch transformers onnx onnxruntime optimum-onnx",
+    "llama.cpp": "gguf llama-cpp-python torch transformers",
+}
 
 # Below this many bits kept per weight a candidate counts as quantized; above, it is a fallback, tried last.
 _QUANTIZED_BELOW_BITS = 10.0
@@ -136,7 +139,7 @@ def _missing_engine(candidate: Candidate) -> Rejection:
     return Rejection(
         candidate.label,
         f"what it takes to make and measure it with {candidate.engine} is not installed here",
-        remedy=f"pip install 'edgekit[{ENGINE_EXTRAS[candidate.engine]}]'",
+        remedy=f"pip install {ENGINE_PACKAGES[candidate.engine]}",
     )
 
 

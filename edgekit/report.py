@@ -118,7 +118,7 @@ def show_estimate(row: Row) -> str:
 def to_text(report: Report) -> str:
     """The report as a table for a terminal, 100 columns wide."""
     verdict = {True: "ok", False: "MISSED", None: ""}
-    header = ("figure", "measured", "limit", "estimate", "")
+    header = ("figure", "measured here", "limit", f"estimate for {report.device}", "")
     lines = [
         (row.name, show(row.measured, row.unit), show_limit(row), show_estimate(row), verdict[row.passed])
         for row in report.rows

@@ -114,9 +114,11 @@ def _source(
         )
         found = source_sha256(source)
     except EdgekitError as error:
-        raise BadInput(
-            f"the model this bundle was packed from cannot be opened: {error.message}", "give it with --model"
-        ) from error
+        what = (
+            f"{model} cannot be opened" if model is not None else "the model this bundle was packed from is not there"
+        )
+        remedy = "give the model it was packed from" if model is not None else "give it with --model"
+        raise BadInput(f"{what}: {error.message}", remedy) from error
     if found != manifest.provenance.source_sha256:
         raise BadInput(
             f"{source.source} is not the model this bundle was packed from (sha256 {found[:12]}..., packed from"

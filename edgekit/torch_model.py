@@ -43,7 +43,7 @@ def load_torch(model: SourceModel) -> torch.nn.Module:
         import transformers  # noqa: F401
     except ImportError as error:
         raise MissingEngine(
-            f"{model.source}: loading it needs torch and transformers", "pip install edgekit[onnx]"
+            f"{model.source}: loading it needs torch and transformers", "pip install torch transformers"
         ) from error
     with quiet_transformers():
         module, loading = _from_pretrained(model)

@@ -35,7 +35,7 @@ def from_torch(
     try:
         import torch
     except ImportError as error:
-        raise MissingEngine("a torch module needs torch", "pip install edgekit[onnx]") from error
+        raise MissingEngine("a torch module needs torch", "pip install torch transformers") from error
     if not isinstance(module, torch.nn.Module):
         raise UnsupportedModel(f"{type(module).__name__} is not a torch.nn.Module")
     if task not in _TASKS:

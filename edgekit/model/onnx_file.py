@@ -55,7 +55,7 @@ def _read(path: Path) -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise MissingEngine(f"{path}: reading ONNX needs onnx", "pip install edgekit[onnx]") from error
+        raise MissingEngine(f"{path}: reading ONNX needs onnx", "pip install onnx") from error
     try:
         return onnx.load(path, load_external_data=False).graph
     except Exception as error:  # protobuf's DecodeError has a different class for each backend

@@ -171,3 +171,26 @@ def test_an_error_that_nobody_foresaw_is_one_line_too(
     )
     with pytest.raises(RuntimeError):
         main(["pack", "model", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "told"),
+    [
+        ("--min-cosine", "1.5", "at most 1"),
+        ("--max-drop", "2", "at most 1"),
+        ("--max-ram", "10", "did you mean 10MB?"),
+    ],
+)
+def test_a_limit_nobody_can_mean_is_refused_at_once(
+    flag: str, value: str, told: str, packed: list[dict[str, object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pack", "m", flag, value]) == 2
+    assert told in capsys.readouterr().err
+    assert packed == []
+
+
+def test_help_of_devices_and_flags_before_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["devices", "--help"]) == 0
+    assert "devices detect" in capsys.readouterr().out
+    assert main(["--json", "devices", "list"]) == 0
+    assert json.loads(capsys.readouterr().out)

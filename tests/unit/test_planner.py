@@ -102,7 +102,7 @@ def test_speed_without_grounds_is_tried_not_guessed() -> None:
 
 def test_an_engine_that_is_not_installed_is_a_rejection_with_the_command() -> None:
     made = plan(model(), device(2**40), Limits(), [candidate(8, 1)], ["onnxruntime"])
-    assert made.rejections[0].remedy == "pip install 'edgekit[gguf]'"
+    assert made.rejections[0].remedy == "pip install gguf llama-cpp-python torch transformers"
 
 
 def test_order_quantized_first_preferred_engine_then_most_faithful() -> None:

@@ -26,7 +26,7 @@ def load() -> ModuleType:
         from llama_cpp import llama_cpp
     except ImportError as error:
         raise MissingEngine(
-            "the gguf strategy needs llama-cpp-python, which is not installed", "pip install 'edgekit[gguf]'"
+            "the gguf strategy needs llama-cpp-python, which is not installed", "pip install gguf llama-cpp-python"
         ) from error
     module: ModuleType = llama_cpp
     with quiet():

@@ -83,7 +83,7 @@ def _open(metadata: Metadata) -> GGUFWriter:
         import gguf
     except ImportError as error:
         raise MissingEngine(
-            "the gguf strategy needs the gguf package, which is not installed", "pip install 'edgekit[gguf]'"
+            "the gguf strategy needs the gguf package, which is not installed", "pip install gguf llama-cpp-python"
         ) from error
     writer = gguf.GGUFWriter(None, metadata["general.architecture"])
     for key, value in metadata.items():

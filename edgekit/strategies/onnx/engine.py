@@ -15,7 +15,7 @@ from typing import Any
 
 from edgekit.errors import EdgekitError, MissingEngine, UnsupportedModel
 
-_REMEDY = "pip install 'edgekit[onnx]'"
+_REMEDY = "pip install torch transformers onnx onnxruntime optimum-onnx"
 
 
 def require(module: str) -> Any:

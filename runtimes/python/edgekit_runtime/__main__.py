@@ -24,7 +24,7 @@ _SHOWN_VALUES = 6
 
 def main(arguments: Sequence[str], bundle: Path | None = None) -> int:
     """The exit code: 0, 1 for a failure (said in one line on stderr), 2 for wrong usage, 130 for Ctrl-C."""
-    options = _parser(bundle).parse_args(arguments)
+    options = _parser(bundle).parse_intermixed_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character must not end an answer
     try:

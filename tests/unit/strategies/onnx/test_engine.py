@@ -15,7 +15,7 @@ def test_a_missing_engine_names_the_package_and_the_command() -> None:
     with pytest.raises(MissingEngine) as missing:
         engine.require("no_such_engine_here.sub")
     assert "no_such_engine_here" in missing.value.message
-    assert missing.value.remedy == "pip install 'edgekit[onnx]'"
+    assert missing.value.remedy == "pip install torch transformers onnx onnxruntime optimum-onnx"
 
 
 def test_telemetry_is_off_before_onnxruntime_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
