@@ -59,7 +59,9 @@ def writing(out: Path, *, force: bool, need_bytes: int = 0) -> Iterator[Output]:
         with _output_errors(out):
             temporary = Path(tempfile.mkdtemp(prefix=_prefix(out), dir=out.parent))
         try:
-            yield Output(out, temporary)
+            target = Output(out, temporary)
+            with _temporaries_in(target.work):
+                yield target
         except Exception as error:
             # Engines that write files themselves call a full disk all sorts of things.
             if _is_full(error) or shutil.disk_usage(out.parent).free < _FULL_BELOW_BYTES:
@@ -67,6 +69,16 @@ def writing(out: Path, *, force: bool, need_bytes: int = 0) -> Iterator[Output]:
             raise
         finally:
             _discard(temporary, out)
+
+
+@contextmanager
+def _temporaries_in(folder: Path) -> Iterator[None]:
+    """What engines put aside in files is cleared with the rest, also after a kill, and fills no other disk."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _check_free(out: Path, force: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fixtures.commands import Desk
 
 @pytest.fixture
 def desk(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
+    multiprocessing.util.get_temp_dir()  # pytest's own, for good: not in the folder that is watched
     desk = Desk(tmp_path, capfd)
     desk.cwd.mkdir()
     desk.tmp.mkdir()

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -92,6 +93,14 @@ def test_a_full_disk_half_way_is_one_clear_line(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, previous)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_temporary_files_of_others_lie_inside_and_go_with_it(tmp_path: Path) -> None:
+    before = tempfile.gettempdir()
+    with writing(tmp_path / "out", force=False) as target:
+        assert Path(tempfile.mkdtemp()).parent == target.work
+    assert tempfile.gettempdir() == before
     assert list(tmp_path.iterdir()) == []
 
 
