@@ -7,6 +7,7 @@ import errno
 import fcntl
 import glob
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -177,10 +178,13 @@ def _output_errors(out: Path) -> Iterator[None]:
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether the error says that the disk is; of several files that shutil could not copy there is only the text."""
-    told = str(error) if isinstance(error, shutil.Error) else ""
-    number = error.errno if isinstance(error, OSError) else None
-    return number in _NO_SPACE or any(f"[Errno {each}]" in told for each in _NO_SPACE)
+    """Whether the error says that the disk is: numpy, and shutil of several files, say so in the text only."""
+    if not isinstance(error, OSError):
+        return False
+    if error.errno is not None:
+        return error.errno in _NO_SPACE
+    told = str(error)
+    return any(f"[Errno {each}]" in told for each in _NO_SPACE) or bool(re.search(r"requested and \d+ written", told))
 
 
 def _no_space(out: Path) -> NoSpace:

@@ -107,8 +107,7 @@ def pack(
     if not chosen_plan.candidates:
         raise _does_not_fit(chosen_plan)
     destination = Path(out) if out is not None else Path(f"{source.name}-{profile.name}")
-    if source.folder is not None and destination.resolve().is_relative_to(source.folder.resolve()):
-        raise UsageError(f"{destination} is inside the source model {source.folder}", "give an --out outside of it")
+    _keep_apart(source, destination)
     with writing(destination, force=force, need_bytes=_needed_bytes(source, chosen_plan)) as output:
         work = _Work(source, profile, limits, data, threads or measuring_threads(profile), output, progress)
         best, summary = work.first_that_passes(chosen_plan, keep_misses=force)
@@ -187,6 +186,17 @@ def measuring_threads(profile: DeviceProfile) -> int:
     """The device's cores, as far as this machine has them."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(profile.cores, here))
+
+
+def _keep_apart(source: SourceModel, destination: Path) -> None:
+    """The output is neither in the source's folder nor around the source, which --force would then remove with it."""
+    own = source.folder if source.format == "hf" else source.file
+    if own is None:
+        return
+    if destination.resolve().is_relative_to(own.resolve()):
+        raise UsageError(f"{destination} is inside the source model {own}", "give an --out outside of it")
+    if own.resolve().is_relative_to(destination.resolve()):
+        raise UsageError(f"{destination} holds the source model {own}", "give another --out")
 
 
 def _needed_bytes(source: SourceModel, chosen_plan: Plan) -> int:

@@ -82,9 +82,9 @@ def _lifeline() -> Iterator[int]:
 
 def _disk_was_full(code: int, words: str, folder: Path) -> bool:
     """By the error's number; or by the signal that ends whoever writes to a mapped file which cannot grow."""
-    system = re.match(r"OSError: \[Errno (\d+)\]", words)
+    system = re.match(r"OSError: (?:\[Errno (\d+)\]|\d+ requested and \d+ written)", words)
     if system:
-        return int(system[1]) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        return system[1] is None or int(system[1]) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return code == -signal.SIGBUS and shutil.disk_usage(folder).free < _FULL_BELOW_BYTES
 
 

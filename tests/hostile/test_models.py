@@ -363,4 +363,4 @@ def test_formats_that_torch_does_not_load(tmp_path: Path) -> None:
 
 def test_without_torch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    not_loaded(open_model(folder), MissingEngine, r"pip install edgekit\[onnx\]")
+    not_loaded(open_model(folder), MissingEngine, r"pip install torch transformers")

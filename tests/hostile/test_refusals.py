@@ -71,15 +71,18 @@ def test_every_error_has_an_exit_code_of_its_own() -> None:
         (["verify", "bundle", "--deep"], "has no flag --deep"),
         (["devices", "list", "--jsn"], "did you mean --json?"),
         (["pack", "model", "--strategy", "onnx-int4"], "there is no strategy 'onnx-int4' - choose one of auto, "),
-        (["pack", "tiny", "--strategy", "gguf-Q9_9"], "gguf has no Q9_9 for tiny - see edgekit plan"),
         (["validate", "bundle", "--on", "moon"], "there is no target 'moon' - choose one of local"),
     ],
 )
 def test_an_unknown_flag_or_choice(desk: Desk, words: list[str], said: str) -> None:
     plain_folder(desk.cwd / "model")
-    plain_folder(desk.cwd / "tiny")
     bundles.plain_bundle(desk.cwd / "bundle")
     desk.refuse(UsageError, re.escape(said), *words)
+
+
+def test_an_unknown_preset(desk: Desk, llama: Path) -> None:
+    desk.copy(llama, "tiny")
+    desk.refuse(UsageError, "gguf has no Q9_9 for tiny - see edgekit plan", "pack", "tiny", "--strategy", "gguf-Q9_9")
 
 
 @pytest.mark.parametrize("command", ["pack", "plan"])
@@ -348,10 +351,25 @@ def test_an_output_that_exists(desk: Desk) -> None:
     (desk.cwd / "nowhere").symlink_to("gone")
     words = ("pack", "model", *LOOSE)
     desk.refuse(OutputExists, "old exists - give another --out, or --force to replace it", *words, "--out", "old")
-    for name in ("photos", "file", "nowhere", "model", "."):
+    for name in ("photos", "file", "nowhere"):
         desk.refuse(OutputExists, "exists", *words, "--out", name)
         desk.refuse(OutputExists, "exists and is not a bundle - --force replaces bundles only", *words, "--out", name,
                     "--force")  # fmt: skip
+
+
+def test_an_output_in_the_source_or_around_it(desk: Desk) -> None:
+    plain_folder(desk.cwd / "model")
+    words = ("pack", "model", *LOOSE, "--force", "--out")
+    for out in ("model", "model/out", "link/out"):
+        (desk.cwd / "link").unlink(missing_ok=True)
+        (desk.cwd / "link").symlink_to("model")
+        desk.refuse(UsageError, f"{out} is inside the source model model - give an --out outside", *words, out)
+    bundles.plain_bundle(desk.cwd / "around")
+    shutil.copytree(desk.cwd / "model", desk.cwd / "around" / "model")
+    onnx_files.products(desk.cwd / "around" / "net.onnx")
+    for source in ("around/model", "around/net.onnx"):
+        desk.refuse(UsageError, f"around holds the source model {source} - give another", "pack", source, *LOOSE,
+                    "--force", "--out", "around")  # fmt: skip
 
 
 def test_an_output_that_cannot_be_written(desk: Desk) -> None:
@@ -548,8 +566,8 @@ def test_a_model_that_cannot_fit_says_by_how_much_and_what_would(desk: Desk, com
     desk.refuse(DoesNotFit, said, command, "model", "--max-ram", "1MiB", *LOOSE)
     said = r"needs an estimated .* against .* too much - fits with --context \d+"
     desk.refuse(DoesNotFit, said, command, "model", "--max-ram", "64MiB", "--context", "4000000", *LOOSE)
-    said = r"needs an estimated [\d.]+ [KM]iB against 1\.0 KiB, .* too much - raise --max-disk"
-    desk.refuse(DoesNotFit, said, command, "model", "--max-disk", "1KiB", *LOOSE)
+    said = r"needs an estimated [\d.]+ [KM]iB against 10\.0 KiB, .* too much - raise --max-disk"
+    desk.refuse(DoesNotFit, said, command, "model", "--max-disk", "10KiB", *LOOSE)
 
 
 @pytest.mark.engines

@@ -111,6 +111,11 @@ def test_files_that_could_not_be_copied_for_want_of_space(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+def test_numpys_words_for_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(NoSpace), writing(tmp_path / "out", force=False):
+        raise OSError("65536 requested and 49968 written")
+
+
 def test_a_full_disk_that_an_engine_calls_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NoSpace) as caught, writing(tmp_path / "out", force=False):
         usage = shutil.disk_usage(tmp_path)._replace(free=4096)
