@@ -80,6 +80,7 @@ def test_an_unknown_flag_or_choice(desk: Desk, words: list[str], said: str) -> N
     desk.refuse(UsageError, re.escape(said), *words)
 
 
+@pytest.mark.engines
 def test_an_unknown_preset(desk: Desk, llama: Path) -> None:
     desk.copy(llama, "tiny")
     desk.refuse(UsageError, "gguf has no Q9_9 for tiny - see edgekit plan", "pack", "tiny", "--strategy", "gguf-Q9_9")
@@ -209,6 +210,7 @@ def test_a_model_that_is_not_there(desk: Desk, command: str) -> None:
     desk.refuse(ModelNotFound, "has no revision 'v2' - leave --revision out", command, "model", "--revision", "v2")
 
 
+@pytest.mark.engines
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "."])
 def test_files_that_may_not_be_read(desk: Desk, name: str) -> None:
     path = sentence_folder(desk.cwd / "model") / name
@@ -357,6 +359,7 @@ def test_an_output_that_exists(desk: Desk) -> None:
                     "--force")  # fmt: skip
 
 
+@pytest.mark.engines
 def test_an_output_in_the_source_or_around_it(desk: Desk) -> None:
     plain_folder(desk.cwd / "model")
     words = ("pack", "model", *LOOSE, "--force", "--out")
@@ -372,6 +375,7 @@ def test_an_output_in_the_source_or_around_it(desk: Desk) -> None:
                     "--force", "--out", "around")  # fmt: skip
 
 
+@pytest.mark.engines
 def test_an_output_that_cannot_be_written(desk: Desk) -> None:
     plain_folder(desk.cwd / "model")
     (desk.cwd / "file").write_bytes(b"x")
@@ -555,6 +559,7 @@ def test_a_page_that_cannot_be_written_is_known_before_anything_is_measured(desk
 # What fits no device, and what holds no limit.
 
 
+@pytest.mark.engines
 @pytest.mark.parametrize("command", ["pack"])
 def test_a_model_that_cannot_fit_says_by_how_much_and_what_would(desk: Desk, command: str, llama: Path) -> None:
     config = desk.copy(llama) / "config.json"

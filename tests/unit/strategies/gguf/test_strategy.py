@@ -184,7 +184,7 @@ def test_a_missing_engine_is_named_with_the_command(
     engine.load.cache_clear()
     monkeypatch.setitem(sys.modules, package, None)
     (candidate, *_) = candidates(model, device)
-    with pytest.raises(MissingEngine, match=r"pip install 'edgekit\[gguf\]'"):
+    with pytest.raises(MissingEngine, match=r"pip install gguf llama-cpp-python"):
         make(candidate, model, device, tmp_path, Silent())
 
 
