@@ -418,6 +418,7 @@ def test_a_disk_that_fills_half_way(
 # Evaluation data.
 
 
+@pytest.mark.engines
 @pytest.mark.parametrize(
     ("source", "name", "content", "said"),
     [
