@@ -72,7 +72,7 @@ def _check_range(name: str, value: float) -> None:
     flag = f"--{name.replace('_', '-')}"
     if name in _SHARES and value > 1:
         raise UsageError(f"{flag} is {value:g}", "it is a share: give at most 1")
-    if name in ("max_ram", "max_disk") and value < 10_000:
+    if name in ("max_ram", "max_disk") and value < 1000:
         raise UsageError(f"{flag} is {value:g} bytes", f"did you mean {value:g}MB?")
 
 

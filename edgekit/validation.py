@@ -61,7 +61,7 @@ def consult(model: SourceModel, threads: int, data: EvalSet | None, limits: Limi
     reference = open_reference(model, threads, folder)
     questions = ask(model, reference, data, default_set(model), limits)
     for index, answer in enumerate(reference.answers(questions.inputs)):
-        np.save(_stored(folder, index), answer)
+        _save(_stored(folder, index), answer)
     token_ids: list[list[int]] = []
     if model.text is not None:
         token_ids = [cast(TextReference, reference).tokenize(text) for text in _PARITY_TEXTS]
@@ -104,6 +104,14 @@ def examine(
 
 def _stored(folder: Path, index: int) -> Path:
     return folder / f"answer-{index}.npy"
+
+
+def _save(path: Path, answer: Answer) -> None:
+    """As .npy, written by the file object: np.save's own error on a full disk does not say so."""
+    array = np.ascontiguousarray(answer, np.float32)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data)
 
 
 def _reference_ms(model: SourceModel, reference: Reference, latency: Input) -> list[float]:
