@@ -14,7 +14,9 @@ EdgekitError
 │   ├── GatedModel         24
 │   ├── BadTokenizer       25
 │   ├── BadEvalData        26
-│   └── BadBundle          27   hash, path, schema
+│   ├── BadBundle          27   hash, path, schema
+│   ├── RunRefused         28   the bundle's runtime refuses or fails
+│   └── WrongOriginal      29   not the model a bundle was packed from
 ├── DoesNotFit             30   no candidate can be in the device's budget
 ├── LimitMissed            31   every candidate was made and measured; none passed
 ├── ValidationFailed       32   the measuring subprocess broke
@@ -100,6 +102,14 @@ class BadEvalData(BadInput):
 
 class BadBundle(BadInput):
     exit_code = 27
+
+
+class RunRefused(BadInput):
+    exit_code = 28
+
+
+class WrongOriginal(BadInput):
+    exit_code = 29
 
 
 class DoesNotFit(EdgekitError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgekit import bundle as bundles
 from edgekit import findings, planner, strategies, validation
 from edgekit.device import DeviceProfile, load_profile
-from edgekit.errors import BadInput, EdgekitError, UsageError
+from edgekit.errors import EdgekitError, UsageError, ValidationFailed, WrongOriginal
 from edgekit.evaluation import read_eval
 from edgekit.limits import Limits
 from edgekit.manifest import Manifest
@@ -40,7 +40,8 @@ def validate(
     the model it was packed from where that is still there and unchanged; a model whose weights differ from those
     packed is refused.
 
-    Raises BadBundle, BadInput (goldens that fail, another model's weights), UsageError (an unknown target).
+    Raises BadBundle, WrongOriginal (another model's weights), ValidationFailed (goldens that fail here), UsageError (an
+    unknown target).
     """
     progress = progress or Silent()
     if target not in TARGETS:
@@ -118,9 +119,9 @@ def _source(
             f"{model} cannot be opened" if model is not None else "the model this bundle was packed from is not there"
         )
         remedy = "give the model it was packed from" if model is not None else "give it with --model"
-        raise BadInput(f"{what}: {error.message}", remedy) from error
+        raise WrongOriginal(f"{what}: {error.message}", remedy) from error
     if found != manifest.provenance.source_sha256:
-        raise BadInput(
+        raise WrongOriginal(
             f"{source.source} is not the model this bundle was packed from (sha256 {found[:12]}..., packed from"
             f" {manifest.provenance.source_sha256[:12]}...)",
             "give the right one with --model",
@@ -138,7 +139,7 @@ def _replay(folder: Path, threads: int) -> None:
         results = session.self_test()
     failed = [result for result in results if not result["passed"]]
     if failed:
-        raise BadInput(
+        raise ValidationFailed(
             f"{len(failed)} of {len(results)} goldens of {folder} fail here: {failed[0]['name']} differs by"
             f" {failed[0]['difference']} (tolerance {failed[0]['tolerance']})",
             "this machine computes otherwise than the one that packed; do not ship it for this CPU",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.bundle import verify
-from edgekit.errors import BadInput, UsageError
+from edgekit.errors import RunRefused, UsageError
 from edgekit.resources import use_python_runtime
 
 
@@ -39,7 +39,7 @@ def run(
                 return session.embed(list(inputs)).tolist()  # type: ignore[no-any-return]
             return list(session.classify(list(inputs)))
     except edgekit_runtime.RuntimeFailure as error:
-        raise BadInput(str(error)) from error
+        raise RunRefused(str(error)) from error
 
 
 def _told(pieces: Iterator[str]) -> Iterator[str]:
@@ -49,4 +49,4 @@ def _told(pieces: Iterator[str]) -> Iterator[str]:
     try:
         yield from pieces
     except edgekit_runtime.RuntimeFailure as error:
-        raise BadInput(str(error)) from error
+        raise RunRefused(str(error)) from error
