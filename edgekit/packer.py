@@ -235,7 +235,6 @@ class _Work:
             except _ONLY_THIS_CANDIDATE as error:
                 if not remaining and not attempts:
                     raise
-                rejections.append(Rejection(candidate.label, error.message, remedy=error.remedy, estimated=False))
                 tried.append(Tried(candidate=candidate.label, passed=False, missed=(error.message,)))
                 continue
             missed = attempt.report.missed
@@ -250,7 +249,7 @@ class _Work:
         nearest = min(attempts, key=lambda attempt: _distance(attempt.report))
         if keep_misses:
             return nearest, _summary(nearest.candidate, tried, rejections)
-        raise _all_missed(attempts, nearest, rejections)
+        raise _all_missed(tried, nearest, rejections)
 
     def _attempt(self, candidate: Candidate) -> _Attempt:
         self._progress.step(f"make {candidate.label}")
@@ -364,10 +363,8 @@ def _does_not_fit(chosen_plan: Plan) -> EdgekitError:
     )
 
 
-def _all_missed(attempts: list[_Attempt], nearest: _Attempt, rejections: list[Rejection]) -> LimitMissed:
-    told = "; ".join(
-        f"{attempt.candidate.label} missed {', '.join(map(_told, attempt.report.missed))}" for attempt in attempts
-    )
+def _all_missed(tried: list[Tried], nearest: _Attempt, rejections: list[Rejection]) -> LimitMissed:
+    told = "; ".join(f"{each.candidate} missed {', '.join(each.missed)}" for each in tried)
     untried = f"; not tried: {_reasons(rejections)}" if rejections else ""
     return LimitMissed(
         f"no candidate held every limit: {told}{untried}. Nearest miss: {nearest.candidate.label}",
