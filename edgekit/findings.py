@@ -6,12 +6,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgekit.costs import Estimate
 from edgekit.device import DeviceProfile
 from edgekit.limits import Limits
 from edgekit.manifest import Manifest
 from edgekit.measure import Measurement
 from edgekit.report import Host, Report, Row, judged
-from edgekit.strategies import FP32_BITS, Candidate, Estimate
+from edgekit.strategies import FP32_BITS, Candidate
 from edgekit.validation import Examined
 
 # figure -> (unit, bound, field of Limits). The flag is the field's name with dashes.

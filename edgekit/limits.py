@@ -3,8 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 DEFAULT_CONTEXT_TOKENS = 2048
+
+Prefer = Literal["accuracy", "speed", "size"]
+Sensitivity = Literal["normal", "high"]
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """What is wanted of the candidates that hold every limit.
+
+    `prefer` None: the most faithful quantized candidate, ties to the faster, the unquantized model as a fallback.
+    `sensitivity` "high" (maths, code, safety): types below five bits are tried only where measured fidelity allows.
+    `lengths` are the input lengths, in tokens, that latency is told at; `threads` None: the device's fast cores.
+    """
+
+    prefer: Prefer | None = None
+    sensitivity: Sensitivity = "normal"
+    lengths: tuple[int, ...] = (16, 128, 512)
+    threads: int | None = None
 
 
 @dataclass(frozen=True)

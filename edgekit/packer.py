@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit import bundle, findings, planner, strategies, validation
+from edgekit.costs import Setting
+from edgekit.costs.factors import shipped_factors
 from edgekit.device import DeviceProfile, load_profile
 from edgekit.errors import (
     BadTokenizer,
@@ -158,13 +160,18 @@ def _plan(source: SourceModel, profile: DeviceProfile, limits: Limits, strategy:
     preset = None
     if strategy != "auto" and strategy not in strategies.STRATEGIES:
         strategy, preset = _split_strategy(strategy)
-    offers = planner.propose(source, profile, limits.context_tokens, strategy)
+    offers = planner.propose(source, setting(profile, limits), strategy)
     if preset is not None:
         wanted = f"{strategy} {preset}".lower()
         offers = tuple(each for each in offers if isinstance(each, Rejection) or each.label.lower() == wanted)
         if not offers:
             raise UsageError(f"{strategy} has no {preset} for {source.name}", f"see edgekit plan --strategy {strategy}")
     return planner.plan(source, profile, limits, offers, _installed_engines())
+
+
+def setting(profile: DeviceProfile, limits: Limits) -> Setting:
+    """What candidates are estimated for, with the factors that are shipped."""
+    return Setting(profile, shipped_factors(), limits.context_tokens, measuring_threads(profile))
 
 
 def _split_strategy(text: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from edgekit.costs import Setting
 from edgekit.device import DeviceProfile
 from edgekit.limits import Limits
 from edgekit.model import SourceModel
@@ -61,12 +62,10 @@ class Plan:
     rejections: tuple[Rejection, ...]
 
 
-def propose(
-    model: SourceModel, device: DeviceProfile, context_tokens: int, strategy: str = "auto"
-) -> tuple[Candidate | Rejection, ...]:
-    """What every strategy (or the one named) would offer for `model` on `device`."""
+def propose(model: SourceModel, setting: Setting, strategy: str = "auto") -> tuple[Candidate | Rejection, ...]:
+    """What every strategy (or the one named) would offer for `model` in `setting`."""
     names = list(STRATEGIES) if strategy == "auto" else [strategy]
-    return tuple(offer for name in names for offer in load(name).propose(model, device, context_tokens))
+    return tuple(offer for name in names for offer in load(name).propose(model, setting))
 
 
 def plan(

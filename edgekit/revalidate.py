@@ -15,7 +15,7 @@ from edgekit.evaluation import read_eval
 from edgekit.limits import Limits
 from edgekit.manifest import Manifest
 from edgekit.model import SourceModel, open_model, source_sha256
-from edgekit.packer import measuring_threads
+from edgekit.packer import measuring_threads, setting
 from edgekit.progress import Progress, Silent
 from edgekit.report import Report
 from edgekit.strategies import FP32_BITS, Candidate
@@ -79,7 +79,7 @@ def _limits(manifest: Manifest, profile: DeviceProfile) -> Limits:
 
 def _candidate(manifest: Manifest, source: SourceModel, profile: DeviceProfile, limits: Limits) -> Candidate | None:
     """The candidate the bundle was made of, with its estimates for this device; None if it is no longer offered."""
-    offers = planner.propose(source, profile, limits.context_tokens)
+    offers = planner.propose(source, setting(profile, limits))
     return next((each for each in offers if isinstance(each, Candidate) and each.label == manifest.strategy), None)
 
 
@@ -87,7 +87,7 @@ def _baseline(
     manifest: Manifest, source: SourceModel, profile: DeviceProfile, limits: Limits, scratch: Path
 ) -> Path | None:
     """The fp32 model for the bundle's engine, made again to be timed against; None where the engine has none."""
-    for each in planner.propose(source, profile, limits.context_tokens):
+    for each in planner.propose(source, setting(profile, limits)):
         if isinstance(each, Candidate) and each.engine == manifest.engine and each.faithfulness >= FP32_BITS:
             if each.label == manifest.strategy:
                 return None

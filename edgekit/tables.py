@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgekit.costs import Estimate
     from edgekit.device import Summary
     from edgekit.planner import Plan
-    from edgekit.strategies import Estimate
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

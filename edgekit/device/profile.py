@@ -53,6 +53,10 @@ class Cluster(_Strict):
 
 
 class Cpu(_Strict):
+    """`fp32_flops_per_s` and `int8_ops_per_s` are of all cores together, in a large matrix product; a multiplication
+    and an addition count as two.
+    """
+
     arch: Literal["x86_64", "aarch64", "armv7", "wasm32"]
     isa: Features
     clusters: tuple[Cluster, ...]
@@ -63,20 +67,29 @@ class Cpu(_Strict):
 
 
 class Ram(_Strict):
-    """`app_bytes` is what one foreground app may use; the budget a bundle is proven against."""
+    """`app_bytes` is what one foreground app may use; the budget a bundle is proven against. `counted` says what the
+    system holds against it: all resident memory, or only anonymous pages (those that no file backs).
+    """
 
     total_bytes: Figure
     app_bytes: Figure
     app_entitled_bytes: Figure = Figure(status="unknown")
     app_background_bytes: Figure = Figure(status="unknown")
+    counted: Literal["resident", "anonymous"] = "resident"
 
 
 class MemoryBandwidth(_Strict):
+    """Of reading. `sustained` is of all cores together, `one_thread` of a single one."""
+
     peak_bytes_per_s: Figure = Figure(status="unknown")
     sustained_bytes_per_s: Figure = Figure(status="unknown")
+    one_thread_bytes_per_s: Figure = Figure(status="unknown")
 
 
 class Storage(_Strict):
+    """`kind` in words ("microSD", "eMMC", "NVMe"); `app_bytes` is what one app may occupy."""
+
+    kind: str = ""
     app_bytes: Figure = Figure(status="unknown")
 
 

@@ -7,13 +7,14 @@ from edgekit.model.config import normalise_config, normalise_tokenizer_config
 from edgekit.model.digest import source_sha256
 from edgekit.model.module import from_torch
 from edgekit.model.opening import open_model
-from edgekit.model.source import Format, ImageSetup, Kind, Pooling, SourceModel, Task, TextSetup
+from edgekit.model.source import Format, ImageSetup, Kind, Pooling, Quantization, SourceModel, Task, TextSetup
 
 __all__ = [
     "Format",
     "ImageSetup",
     "Kind",
     "Pooling",
+    "Quantization",
     "SourceModel",
     "Task",
     "TensorInfo",

@@ -48,6 +48,24 @@ class ImageSetup:
 
 
 @dataclass(frozen=True)
+class Quantization:
+    """How a checkpoint's weights are stored, or what they were trained for.
+
+    `method` is the field's name ("gptq", "awq", "compressed-tensors", "mxfp4", "bitsandbytes", "qat", ...);
+    `group_size` is the number of weights in a row that share a scale, None for one scale a row. `lossless` is the GGML
+    type that holds these weights without another loss, "" where none does; `evidence` says what that was read from.
+    """
+
+    method: str
+    bits: float
+    group_size: int | None = None
+    symmetric: bool = True
+    act_order: bool = False
+    lossless: str = ""
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
 class SourceModel:
     """What the user brought.
 
@@ -55,7 +73,8 @@ class SourceModel:
     without one. `tensors` are the stored tensors, from headers. `files` are all that defines the model, relative to
     `folder`; `source_sha256` is the digest over their names and contents. `text.tokenizer_json` lies outside `folder`
     when it had to be converted. `calibration` holds inputs that activation ranges are taken from, if the user gave any.
-    `evidence` says in words what the task and the rest were read from.
+    `quantized` names the method in a word or two; `quantization` says what is known of it, also of weights stored as
+    floats that lie on a quantizer's grid. `evidence` says in words what the task and the rest were read from.
     """
 
     name: str
@@ -72,6 +91,7 @@ class SourceModel:
     revision: str | None = None
     licence: str | None = None
     quantized: str | None = None
+    quantization: Quantization | None = None
     labels: tuple[str, ...] = ()
     text: TextSetup | None = None
     image: ImageSetup | None = None

@@ -6,10 +6,13 @@ A strategy is a module that satisfies `Strategy`. `propose` is pure and reads he
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+from edgekit.costs import TIMED_TOKENS, Estimate, MemoryEstimate, Phase, Setting, Work
+from edgekit.costs.roofline import memory, seconds
 
 if TYPE_CHECKING:
     from edgekit.device import DeviceProfile
@@ -23,24 +26,13 @@ Engine = Literal["onnxruntime", "llama.cpp"]
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """An interval, never a measurement. `basis` says in a few words what it was computed from."""
-
-    low: float
-    high: float
-    basis: str
-
-    @property
-    def mid(self) -> float:
-        return (self.low + self.high) / 2
-
-
-@dataclass(frozen=True)
 class Candidate:
     """A strategy with its options and what they are expected to cost on the device.
 
     `faithfulness` orders candidates of one model: expected bits kept per weight, 32 for fp32.
     An estimate without grounds is None, which prints as "unknown". `min_isa` is as in Artifact; empty asks nothing.
+    `ram_bytes` is the peak of `memory`. `latency_ms` is at the length that is timed, `latency_at` at each asked length
+    (encoders) and `ttft_at` the time to the first token after a prompt of each asked length (decoders).
     """
 
     strategy: str
@@ -52,6 +44,11 @@ class Candidate:
     kv_bytes: int = 0
     latency_ms: Estimate | None = None
     tokens_per_s: Estimate | None = None
+    memory: MemoryEstimate | None = None
+    latency_at: Mapping[int, Estimate] = field(default_factory=dict)
+    ttft_at: Mapping[int, Estimate] = field(default_factory=dict)
+    prefill_tokens_per_s: Estimate | None = None
+    work: Work | None = None
     notes: tuple[str, ...] = ()
     min_isa: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -59,6 +56,43 @@ class Candidate:
     def label(self) -> str:
         """What people call it: "onnx-int8", "gguf Q4_K_M"."""
         return " ".join([self.strategy, *self.options.values()])
+
+
+def priced(candidate: Candidate, work: Work, setting: Setting) -> Candidate:
+    """The candidate with every estimate that `work` and the setting give grounds for."""
+    engine = candidate.engine
+    needed = memory(work.memory, engine, setting)
+    encode = _at(work, "encode", engine, setting)
+    prefill = _at(work, "prefill", engine, setting)
+    step = next(iter(_at(work, "decode", engine, setting).values()), None)
+    timed = min(encode, key=lambda tokens: abs(tokens - TIMED_TOKENS), default=0)
+    prompt = min(prefill, key=lambda tokens: abs(tokens - TIMED_TOKENS), default=0)
+    return replace(
+        candidate,
+        work=work,
+        memory=needed,
+        ram_bytes=needed.peak,
+        kv_bytes=needed.kv_bytes,
+        latency_ms=_scaled(encode[timed], 1e3) if encode else None,
+        latency_at={tokens: _scaled(each, 1e3) for tokens, each in encode.items()},
+        ttft_at={tokens: _scaled(each, 1e3) for tokens, each in prefill.items()},
+        prefill_tokens_per_s=_per_second(prefill[prompt], prompt) if prefill else None,
+        tokens_per_s=None if step is None else _per_second(step, 1),
+    )
+
+
+def _at(work: Work, phase: Phase, engine: Engine, setting: Setting) -> dict[int, Estimate]:
+    """Seconds of the phase by tokens, where there are grounds for all of them."""
+    found = {tokens: seconds(terms, engine, phase, setting) for tokens, terms in work.terms.get(phase, {}).items()}
+    return {tokens: each for tokens, each in found.items() if each is not None}
+
+
+def _scaled(estimate: Estimate, scale: float) -> Estimate:
+    return replace(estimate, low=estimate.low * scale, high=estimate.high * scale)
+
+
+def _per_second(estimate: Estimate, count: int) -> Estimate:
+    return replace(estimate, low=count / estimate.high, high=count / estimate.low)
 
 
 @dataclass(frozen=True)
@@ -109,9 +143,7 @@ class Artifact:
 class Strategy(Protocol):
     """What a strategy module offers."""
 
-    def propose(
-        self, model: SourceModel, device: DeviceProfile, context_tokens: int
-    ) -> Iterable[Candidate | Rejection]:
+    def propose(self, model: SourceModel, setting: Setting) -> Iterable[Candidate | Rejection]:
         """Every way this strategy could pack `model`, with estimates, or why it cannot. Pure, headers only."""
         ...
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fixtures import tiny_models
-from fixtures.devices import device
+from fixtures.devices import device, setting
 from numpy.typing import NDArray
 
 from edgekit.errors import BadModel, UnsupportedModel
@@ -29,7 +29,7 @@ Feeds = dict[str, NDArray[Any]]
 
 def packed(model: SourceModel, workdir: Path) -> Artifact:
     target = device("avx2", "avx512_vnni")
-    (candidate,) = fp32.propose(model, target, 512)
+    (candidate,) = fp32.propose(model, setting(target))
     assert isinstance(candidate, Candidate)
     return fp32.make(candidate, model, target, workdir, Silent())
 

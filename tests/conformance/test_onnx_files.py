@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fixtures import onnx_files, tiny_models
-from fixtures.devices import device
+from fixtures.devices import device, setting
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,7 +45,7 @@ def bare(file: Path) -> SourceModel:
 
 
 def packed(strategy: Any, model: SourceModel, workdir: Path) -> Artifact:
-    (candidate,) = strategy.propose(model, VNNI, 512)
+    (candidate,) = strategy.propose(model, setting(VNNI))
     assert isinstance(candidate, Candidate)
     artifact: Artifact = strategy.make(candidate, model, VNNI, workdir, Silent())
     return artifact
@@ -80,7 +80,7 @@ def test_a_float_file_is_carried_byte_for_byte_and_quantized(tmp_path: Path, loc
 
 def test_the_disk_estimate_of_a_carried_file_is_exact(tmp_path: Path) -> None:
     model = open_model(onnx_files.products(tmp_path / "source" / "net.onnx", location="weights.bin"))
-    (candidate,) = fp32.propose(model, VNNI, 512)
+    (candidate,) = fp32.propose(model, setting(VNNI))
     assert isinstance(candidate, Candidate)
     assert candidate.disk_bytes.mid == sum(path.stat().st_size for path in (tmp_path / "source").iterdir())
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fixtures import onnx_files, tiny_models
-from fixtures.devices import device
+from fixtures.devices import device, setting
 from numpy.typing import NDArray
 
 from edgekit.errors import BadEvalData, UnsupportedModel
@@ -31,7 +31,7 @@ VNNI = device("avx2", "avx512_vnni")
 
 
 def offered(model: SourceModel, target: Any = VNNI) -> Candidate:
-    (candidate,) = int8.propose(model, target, 512)
+    (candidate,) = int8.propose(model, setting(target))
     assert isinstance(candidate, Candidate)
     return candidate
 
@@ -251,14 +251,14 @@ def test_big_weights_go_beside_the_file(tmp_path: Path, monkeypatch: pytest.Monk
 _TWICE = """
 import sys, pathlib, torch
 sys.path[:0] = sys.argv[3:]
-from fixtures.devices import device
+from fixtures.devices import device, setting
 from edgekit.model import open_model
 from edgekit.progress import Silent
 from edgekit.strategies.onnx import int8
 target = device("avx2", "avx512_vnni")
 for source in ("encoder", "resnet"):
     model = open_model(pathlib.Path(sys.argv[1]) / source)
-    (candidate,) = int8.propose(model, target, 512)
+    (candidate,) = int8.propose(model, setting(target))
     artifact = int8.make(candidate, model, target, pathlib.Path(sys.argv[2]), Silent())
     (artifact.folder / artifact.model_file).rename(pathlib.Path(sys.argv[2]) / f"{source}-int8.onnx")
     artifact.baseline.rename(pathlib.Path(sys.argv[2]) / f"{source}-fp32.onnx")

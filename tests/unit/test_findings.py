@@ -11,13 +11,14 @@ from fixtures.devices import device
 from fixtures.manifests import minimal
 
 from edgekit import findings
+from edgekit.costs import Estimate
 from edgekit.device import DeviceProfile, Figure, Ram
 from edgekit.fidelity import Fidelity, Truth
 from edgekit.limits import Limits
 from edgekit.manifest import Manifest
 from edgekit.questions import Questions
 from edgekit.report import Report
-from edgekit.strategies import Candidate, Estimate
+from edgekit.strategies import Candidate
 from edgekit.validation import Examined, Original
 
 MIB = 2**20

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "edgekit"
 FLOORS = (
     ("errors", "progress", "resources", "quiet", "samples", "limits"),
     ("device", "checkpoint", "output", "manifest"),
-    ("model",),
+    ("costs", "model"),
     ("torch_model", "report"),
     ("strategies",),
     ("evaluation", "targets", "planner"),

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekit.costs import Estimate
 from edgekit.device import Cluster, Cpu, DeviceProfile, Features, Figure, Ram
 from edgekit.limits import Limits
 from edgekit.model import SourceModel
 from edgekit.planner import Miss, after_miss, plan
-from edgekit.strategies import Candidate, Estimate, Rejection
+from edgekit.strategies import Candidate, Rejection
 
 MIB = 2**20
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.costs import Estimate, Setting
 from edgekit.device import DeviceProfile
 from edgekit.errors import BadInput, BadModel, NoSpace
 from edgekit.model import SourceModel
 from edgekit.progress import Progress, Silent
-from edgekit.strategies import Artifact, Candidate, Estimate, Rejection
+from edgekit.strategies import Artifact, Candidate, Rejection
 from edgekit.strategies.gguf import estimate
 from edgekit.strategies.gguf.architecture import Layout, lay_out
 from edgekit.strategies.gguf.presets import OFFERED, PRESETS, Preset, TypeChoice, choose
@@ -24,12 +25,12 @@ _TASKS = ("causal-lm", "embedding")
 _MIN_ISA: dict[str, tuple[str, ...]] = {"x86_64": ("avx2",), "aarch64": ()}
 
 
-def propose(model: SourceModel, device: DeviceProfile, context_tokens: int) -> Iterator[Candidate | Rejection]:
+def propose(model: SourceModel, setting: Setting) -> Iterator[Candidate | Rejection]:
     """One candidate for each preset, the most faithful first; or the one reason why there is none."""
     if model.task not in _TASKS:
         yield Rejection("gguf", f"llama.cpp does not run {model.task} models", remedy="use an ONNX strategy")
     elif model.format == "gguf":
-        yield _as_is(model, device, context_tokens)
+        yield _as_is(model, setting)
     elif model.format != "hf":
         yield Rejection("gguf", f"a model of format {model.format} cannot be written as GGUF")
     else:
@@ -40,7 +41,7 @@ def propose(model: SourceModel, device: DeviceProfile, context_tokens: int) -> I
             yield Rejection("gguf", error.message, remedy=error.remedy, estimated=False)
             return
         for name in OFFERED:
-            yield _candidate(model, layout, PRESETS[name], vocabulary_bytes, device, context_tokens)
+            yield _candidate(model, layout, PRESETS[name], vocabulary_bytes, setting)
 
 
 def make(
@@ -131,9 +132,9 @@ def _candidate(
     layout: Layout,
     preset: Preset,
     vocabulary_bytes: int,
-    device: DeviceProfile,
-    context_tokens: int,
+    setting: Setting,
 ) -> Candidate:
+    device, context_tokens = setting.device, setting.context_tokens
     choice, shape = choice_of(layout, preset), layout.shape
     data = estimate.data_bytes(layout.targets, choice)
     header = estimate.metadata_bytes(_metadata(layout, preset)) + vocabulary_bytes
@@ -162,7 +163,8 @@ def _candidate(
     )
 
 
-def _as_is(model: SourceModel, device: DeviceProfile, context_tokens: int) -> Candidate | Rejection:
+def _as_is(model: SourceModel, setting: Setting) -> Candidate | Rejection:
+    device, context_tokens = setting.device, setting.context_tokens
     if model.file is None:
         return Rejection("gguf", f"{model.source}: no GGUF file")
     size = model.file.stat().st_size

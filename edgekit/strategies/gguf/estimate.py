@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from edgekit.costs import Estimate
 from edgekit.device import DeviceProfile
 from edgekit.model import TensorInfo
-from edgekit.strategies import Estimate
 from edgekit.strategies.gguf.presets import GgmlType, TypeChoice, tensor_bytes
 from edgekit.strategies.gguf.rope import Metadata
 from edgekit.strategies.gguf.targets import Target

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from edgekit.costs import Estimate
 from edgekit.device import DeviceProfile
 from edgekit.model import SourceModel, TensorInfo
-from edgekit.strategies import Estimate
 from edgekit.strategies.onnx.quantize import CONVOLUTION_SHARE, SMALLEST_OUTPUT
 
 _FLOATS = ("F64", "F32", "F16", "BF16")

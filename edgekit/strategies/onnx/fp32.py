@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from edgekit.costs import Setting
 from edgekit.device import DeviceProfile
 from edgekit.model import SourceModel
 from edgekit.progress import Progress
@@ -18,7 +19,7 @@ from edgekit.strategies.onnx.graph import load, signatures
 NAME = "onnx-fp32"
 
 
-def propose(model: SourceModel, device: DeviceProfile, context_tokens: int) -> Iterable[Candidate | Rejection]:  # noqa: ARG001
+def propose(model: SourceModel, setting: Setting) -> Iterable[Candidate | Rejection]:
     rejection = refusal(model, NAME)
     if rejection is not None:
         return (rejection,)
@@ -32,7 +33,7 @@ def propose(model: SourceModel, device: DeviceProfile, context_tokens: int) -> I
             faithfulness=32,
             disk_bytes=disk,
             ram_bytes=ram_bytes(model, disk),
-            latency_ms=None if stored else latency_ms(model, device, 32),
+            latency_ms=None if stored else latency_ms(model, setting.device, 32),
             notes=(f"the file's weights are {stored}; it is bundled as it is",) if stored else (),
         ),
     )

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from edgekit.costs import Setting
 from edgekit.device import DeviceProfile
 from edgekit.model import SourceModel
 from edgekit.progress import Progress
@@ -25,7 +26,7 @@ _SEVEN_BITS = (
 )
 
 
-def propose(model: SourceModel, device: DeviceProfile, context_tokens: int) -> Iterable[Candidate | Rejection]:  # noqa: ARG001
+def propose(model: SourceModel, setting: Setting) -> Iterable[Candidate | Rejection]:
     rejection = refusal(model, NAME) or _refusal(model)
     if rejection is not None:
         return (rejection,)
@@ -38,8 +39,8 @@ def propose(model: SourceModel, device: DeviceProfile, context_tokens: int) -> I
             faithfulness=8,
             disk_bytes=disk,
             ram_bytes=ram_bytes(model, disk),
-            latency_ms=latency_ms(model, device, 8),
-            notes=(_SEVEN_BITS,) if saturates(device) else (),
+            latency_ms=latency_ms(model, setting.device, 8),
+            notes=(_SEVEN_BITS,) if saturates(setting.device) else (),
         ),
     )
 

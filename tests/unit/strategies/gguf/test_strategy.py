@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fixtures import tiny_models, tiny_tokenizers
+from fixtures.devices import setting
 from fixtures.gguf_models import LLAMA, planned
 
 from edgekit import strategies
@@ -36,13 +37,13 @@ def model(tmp_path: Path) -> SourceModel:
 
 
 def candidates(model: SourceModel, device: DeviceProfile, context: int = 256) -> list[Candidate]:
-    found = list(propose(model, device, context))
+    found = list(propose(model, setting(device, context)))
     assert all(isinstance(each, Candidate) for each in found), found
     return [each for each in found if isinstance(each, Candidate)]
 
 
 def rejection(model: SourceModel, device: DeviceProfile) -> Rejection:
-    (found,) = propose(model, device, 256)
+    (found,) = propose(model, setting(device, 256))
     assert isinstance(found, Rejection)
     return found
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-from fixtures.devices import device
+from fixtures.devices import device, setting
 
 from edgekit.model import SourceModel, TensorInfo, TextSetup
 from edgekit.strategies import Candidate, Rejection
@@ -28,7 +28,7 @@ def model(**fields: Any) -> SourceModel:
 
 
 def offer(strategy: Any, source: SourceModel, target: Any = VNNI) -> Candidate | Rejection:
-    (only,) = strategy.propose(source, target, 512)
+    (only,) = strategy.propose(source, setting(target))
     return only  # type: ignore[no-any-return]
 
 
