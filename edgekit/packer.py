@@ -160,13 +160,14 @@ def _plan(source: SourceModel, profile: DeviceProfile, limits: Limits, strategy:
     preset = None
     if strategy != "auto" and strategy not in strategies.STRATEGIES:
         strategy, preset = _split_strategy(strategy)
-    offers = planner.propose(source, setting(profile, limits), strategy)
+    wished = setting(profile, limits)
+    offers = planner.propose(source, wished, strategy)
     if preset is not None:
         wanted = f"{strategy} {preset}".lower()
         offers = tuple(each for each in offers if isinstance(each, Rejection) or each.label.lower() == wanted)
         if not offers:
             raise UsageError(f"{strategy} has no {preset} for {source.name}", f"see edgekit plan --strategy {strategy}")
-    return planner.plan(source, profile, limits, offers, _installed_engines())
+    return planner.plan(source, wished, limits, offers, _installed_engines())
 
 
 def setting(profile: DeviceProfile, limits: Limits) -> Setting:

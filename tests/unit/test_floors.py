@@ -19,6 +19,7 @@ FLOORS = (
     ("costs", "model"),
     ("torch_model", "report"),
     ("strategies",),
+    ("rules", "students"),
     ("evaluation", "targets", "planner"),
     ("fidelity", "reference", "measure", "html"),
     ("questions", "bundle"),

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.costs import Estimate
+from edgekit.costs import Estimate, Setting
+from edgekit.costs.factors import Factors
 from edgekit.device import Cluster, Cpu, DeviceProfile, Features, Figure, Ram
 from edgekit.limits import Limits
 from edgekit.model import SourceModel
@@ -18,9 +19,9 @@ from edgekit.strategies import Candidate, Rejection
 MIB = 2**20
 
 
-def device(app_bytes: int | None) -> DeviceProfile:
+def device(app_bytes: int | None) -> Setting:
     known = Figure(value=app_bytes, status="derived", source="a test") if app_bytes else Figure(status="unknown")
-    return DeviceProfile(
+    profile = DeviceProfile(
         name="box",
         title="A box",
         os="linux",
@@ -32,6 +33,7 @@ def device(app_bytes: int | None) -> DeviceProfile:
         ),
         ram=Ram(total_bytes=Figure(value=2**34, status="vendor", source="a test"), app_bytes=known),
     )
+    return Setting(profile, Factors(()), context_tokens=2048, threads=2)
 
 
 def model(task: str = "causal-lm") -> SourceModel:

@@ -5,14 +5,16 @@ Pure: no I/O, no clock; the same inputs give the same plan.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from edgekit.costs import Setting
+from edgekit.costs import Estimate, Setting
 from edgekit.device import DeviceProfile
-from edgekit.limits import Limits
+from edgekit.limits import Limits, Preferences
 from edgekit.model import SourceModel
+from edgekit.planner.values import Known, Miss, Plan, Sibling
 from edgekit.strategies import STRATEGIES, Candidate, Engine, Rejection, load
+
+__all__ = ["Known", "Miss", "Plan", "Sibling", "after_miss", "counted_bytes", "plan", "propose"]
 
 # Which engine is tried first for a task: encoders and vision nets through ONNX Runtime, decoders through llama.cpp.
 _PREFERRED_ENGINE: Mapping[str, str] = {"causal-lm": "llama.cpp"}
@@ -39,29 +41,6 @@ _FIDELITY = (
 )
 
 
-@dataclass(frozen=True)
-class Miss:
-    """A limit that a made candidate did not hold, as measured."""
-
-    name: str
-    measured: float
-    limit: float
-    flag: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Candidates in the order they will be tried; everything else with the one reason it will not be."""
-
-    model: str
-    task: str
-    device: str
-    limits: Limits
-    ram_limit_bytes: int | None
-    candidates: tuple[Candidate, ...]
-    rejections: tuple[Rejection, ...]
-
-
 def propose(model: SourceModel, setting: Setting, strategy: str = "auto") -> tuple[Candidate | Rejection, ...]:
     """What every strategy (or the one named) would offer for `model` in `setting`."""
     names = list(STRATEGIES) if strategy == "auto" else [strategy]
@@ -70,10 +49,15 @@ def propose(model: SourceModel, setting: Setting, strategy: str = "auto") -> tup
 
 def plan(
     model: SourceModel,
-    device: DeviceProfile,
+    setting: Setting,
     limits: Limits,
     offers: Iterable[Candidate | Rejection],
     engines: Collection[Engine],
+    preferences: Preferences = Preferences(),  # noqa: B008 (frozen)
+    *,
+    siblings: Sequence[Sibling] = (),  # noqa: ARG001
+    known: Sequence[Known] = (),  # noqa: ARG001
+    data_at_hand: bool = False,  # noqa: ARG001
 ) -> Plan:
     """Keep the offers that may hold every limit, in the order they should be tried.
 
@@ -82,6 +66,7 @@ def plan(
     An offer is rejected here only when even the low end of its estimate is over a limit; what may fit is tried and
     measured.
     """
+    device = setting.device
     ram_limit_bytes = device.ram_budget_bytes if limits.max_ram_bytes is None else limits.max_ram_bytes
     candidates: list[Candidate] = []
     rejections: list[Rejection] = []
@@ -102,7 +87,9 @@ def plan(
         model=model.name,
         task=model.task,
         device=device.name,
+        kind=model.kind,
         limits=limits,
+        preferences=preferences,
         ram_limit_bytes=ram_limit_bytes,
         candidates=tuple(candidates),
         rejections=tuple(rejections),
@@ -139,6 +126,19 @@ def _missing_engine(candidate: Candidate) -> Rejection:
         candidate.label,
         f"what it takes to make and measure it with {candidate.engine} is not installed here",
         remedy=f"pip install {ENGINE_PACKAGES[candidate.engine]}",
+    )
+
+
+def counted_bytes(candidate: Candidate, device: DeviceProfile) -> Estimate:
+    """What of the candidate's memory the device's system holds against an app's limit."""
+    memory = candidate.memory
+    if device.ram.counted == "resident" or memory is None:
+        return candidate.ram_bytes
+    return Estimate(
+        memory.anonymous.low + memory.kv_bytes + memory.activations.low,
+        memory.anonymous.high + memory.kv_bytes + memory.activations.high,
+        "anonymous memory, KV cache and activations",
+        memory.peak.leans_on,
     )
 
 
@@ -199,7 +199,11 @@ def _smaller_context(candidate: Candidate, limits: Limits, ram_limit_bytes: int)
 
 
 def after_miss(
-    candidate: Candidate, missed: Iterable[Miss], remaining: Iterable[Candidate]
+    candidate: Candidate,
+    missed: Iterable[Miss],
+    remaining: Iterable[Candidate],
+    figures: Mapping[str, float] = {},  # noqa: ARG001
+    limits: Limits = Limits(),  # noqa: ARG001,B008
 ) -> tuple[tuple[Candidate, ...], tuple[Rejection, ...]]:
     """What is still worth trying once `candidate` was measured and missed: (kept, rejected with what was learnt).
 
