@@ -10,6 +10,7 @@ Everything here is pure: the factors and the observations come in with the `Sett
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -41,7 +42,10 @@ class Estimate:
 
     @property
     def mid(self) -> float:
-        return (self.low + self.high) / 2
+        """The point between that is as many times the low end as the high end is of it: errors are ratios."""
+        if self.low <= 0:
+            return (self.low + self.high) / 2
+        return math.sqrt(self.low) * math.sqrt(self.high)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,8 @@ class MemoryEstimate:
 
 @dataclass(frozen=True)
 class Observation:
-    """One figure of an earlier report: what was predicted (without history) and what was measured, in one unit.
+    """One figure of an earlier report: what was predicted (without history) and what was measured, in one unit of time
+    or, for the phase "memory", of bytes. Tokens/s are turned round first: more must mean slower.
 
     `device` is the profile it was packed for, `machine` the CPU it was measured on; `on_device` says they are the same.
     """

@@ -33,8 +33,9 @@ class Row:
     """Factors of one engine in one phase on one ISA ("any" for memory).
 
     `factors` maps a term's name to the device's rate over the rate reached (seconds for terms in calls; a plain factor
-    in memory). `low` and `high` multiply a prediction: nine in ten of the measurements lay between. `provenance` says
-    on what, with which versions and by which command it was measured.
+    in memory). `low` and `high` multiply a prediction: of the measurements of a shape that the others were fitted
+    without, nineteen in twenty lay between. `provenance` says on what, with which versions and by which command it was
+    measured.
     """
 
     engine: str
@@ -53,17 +54,26 @@ class Row:
 
 @dataclass(frozen=True)
 class Factors:
+    """The rows, in the order of the file; of two for the same engine, phase and ISA the first counts."""
+
     rows: tuple[Row, ...]
 
     def row(self, engine: str, phase: Phase, device: DeviceProfile) -> tuple[Row, bool] | None:
-        """The row for the device's ISA and False; or that of the nearest ISA and True; None where there is none."""
+        """The row for the device's ISA (or any) and False; or that of the nearest ISA and True; None without a row."""
+        own = isa_class(device)
         rows = [row for row in self.rows if row.engine == engine and row.phase == phase]
-        exact = [row for row in rows if row.isa in (isa_class(device), ANY_ISA)]
-        if exact:
-            return exact[0], False
-        own_arch = ISA_CLASSES.get(device.cpu.arch, ())
-        rows.sort(key=lambda row: (row.isa not in own_arch, own_arch.index(row.isa) if row.isa in own_arch else 0))
-        return (rows[0], True) if rows else None
+        for isa in (own, ANY_ISA):
+            exact = next((row for row in rows if row.isa == isa), None)
+            if exact is not None:
+                return exact, False
+        nearest = min(rows, key=lambda row: (_distance(device.cpu.arch, own, row.isa), row.isa), default=None)
+        return None if nearest is None else (nearest, True)
+
+
+def _distance(arch: str, own: str, other: str) -> int:
+    """Steps between two classes of one architecture; any other architecture is further than all of its own."""
+    classes = (*ISA_CLASSES[arch], arch)
+    return abs(classes.index(own) - classes.index(other)) if other in classes else len(classes)
 
 
 def isa_class(device: DeviceProfile) -> str:

@@ -4,41 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from edgekit.costs import Estimate, MemoryEstimate, MemoryTerm, Observation, Part, Phase, Setting, Term
+from edgekit.costs import Estimate, MemoryEstimate, MemoryTerm, Part, Phase, Setting, Term
 from edgekit.costs.factors import TRANSFER_WIDENING, Row, isa_class
-from edgekit.costs.rates import Rate, rate
+from edgekit.costs.learning import corrected
+from edgekit.costs.rates import UNITS, Rate, rate
 
 SHARPNESS = 4.0
 """Computing and reading overlap: the duration is (compute^4 + reading^4)^(1/4), near the larger of the two."""
 
 _UNFITTED_MEMORY = (0.8, 1.3)
-# The weight of the fitted factors against earlier reports, in reports.
-_PRIOR_REPORTS = 1.0
 
 
 def seconds(terms: Sequence[Term], engine: str, phase: Phase, setting: Setting) -> Estimate | None:
-    """How long `terms` take, or None where a rate or a factor is not known."""
+    """How long `terms` take, or None where a rate or a factor is not known, or there is nothing to do.
+
+    The interval holds the combination at any rates within theirs, widened by the row's own, and once more where the
+    row was measured on another ISA.
+    """
     found = setting.factors.row(engine, phase, setting.device)
-    if found is None:
+    terms = [term for term in terms if term.amount > 0]
+    if found is None or not terms:
         return None
     row, transferred = found
-    rates: dict[str, Rate] = {}
-    for unit in ("flops", "int8_ops", "bytes"):
-        known = rate(setting.device, unit, setting.threads)
-        if known is not None:
-            rates[unit] = known
+    known = {unit: rate(setting.device, unit, setting.threads) for unit in UNITS}
+    rates: dict[str, Rate] = {unit: each for unit, each in known.items() if each is not None}
     if any(term.name not in row.factors or (term.unit != "seconds" and term.unit not in rates) for term in terms):
         return None
     fast = combine(terms, row.factors, {unit: each.high for unit, each in rates.items()})
     slow = combine(terms, row.factors, {unit: each.low for unit, each in rates.items()})
     widening = TRANSFER_WIDENING if transferred else 1.0
-    told = ", ".join(dict.fromkeys(rates[term.unit].told for term in terms if term.unit != "seconds"))
-    basis = f"roofline of {told}; factors measured on {row.isa}" + (
-        f", carried over to {isa_class(setting.device)}" if transferred else ""
-    )
-    estimate = Estimate(fast * row.low / widening, slow * row.high * widening, basis, (_told(row),))
-    return _corrected(estimate, engine, phase, setting)
+    low, high = fast * row.low / widening, slow * row.high * widening
+    if not 0 < low <= high < math.inf:
+        return None
+    told = dict.fromkeys(rates[term.unit].told for term in terms if term.unit != "seconds")
+    basis = f"roofline of {', '.join(told) or 'fixed costs'}; factors measured on {row.isa}"
+    if transferred:
+        basis += f", carried over to {isa_class(setting.device)}"
+    return corrected(Estimate(low, high, basis, (_told(row),)), engine, phase, setting)
 
 
 def combine(terms: Sequence[Term], factors: Mapping[str, float], rates: Mapping[str, float]) -> float:
@@ -52,11 +56,17 @@ def combine(terms: Sequence[Term], factors: Mapping[str, float], rates: Mapping[
             reading += cost / rates["bytes"]
         else:
             compute += cost / rates[term.unit]
-    return float(fixed + (compute**SHARPNESS + reading**SHARPNESS) ** (1 / SHARPNESS))
+    longer = max(compute, reading)
+    if longer == 0 or math.isinf(longer):
+        return fixed + longer
+    overlap = ((compute / longer) ** SHARPNESS + (reading / longer) ** SHARPNESS) ** (1 / SHARPNESS)
+    return fixed + longer * float(overlap)
 
 
 def memory(terms: Sequence[MemoryTerm], engine: str, setting: Setting) -> MemoryEstimate:
-    """Peak resident memory and its parts."""
+    """Peak resident memory and its parts. What earlier reports showed moves the peak and, of its parts, the anonymous
+    one: the file and the KV cache are known from shapes.
+    """
     found = setting.factors.row(engine, "memory", setting.device)
     factors: Mapping[str, float] = found[0].factors if found else {}
     low, high = (found[0].low, found[0].high) if found else _UNFITTED_MEMORY
@@ -69,11 +79,16 @@ def memory(terms: Sequence[MemoryTerm], engine: str, setting: Setting) -> Memory
     def interval(value: float) -> Estimate:
         return Estimate(value * low, value * high, basis, leans_on)
 
-    peak = _corrected(interval(sum(sums.values())), engine, "memory", setting)
+    whole = interval(sum(sums.values()))
+    peak = corrected(whole, engine, "memory", setting)
+    anonymous = interval(sums["anonymous"])
+    if peak is not whole and anonymous.low > 0:
+        moved = max(0.0, anonymous.mid + peak.mid - whole.mid) / anonymous.mid
+        anonymous = replace(peak, low=anonymous.low * moved, high=anonymous.high * moved)
     return MemoryEstimate(
         peak=peak,
         file_backed=interval(sums["file"]),
-        anonymous=interval(sums["anonymous"]),
+        anonymous=anonymous,
         kv_bytes=int(sums["kv"]),
         activations=interval(sums["activations"]),
     )
@@ -81,23 +96,3 @@ def memory(terms: Sequence[MemoryTerm], engine: str, setting: Setting) -> Memory
 
 def _told(row: Row) -> str:
     return f"{row.name}: {row.points} points, {row.provenance}"
-
-
-def _corrected(estimate: Estimate, engine: str, phase: Phase, setting: Setting) -> Estimate:
-    """The estimate moved by what reports of this engine on this device measured; the more there are, the further."""
-    seen = [each for each in setting.observations if _applies(each, engine, phase, setting)]
-    if not seen:
-        return estimate
-    errors = [math.log(each.measured / each.predicted) for each in seen]
-    shift = math.exp(sum(errors) / (len(errors) + _PRIOR_REPORTS))
-    told = f"{estimate.basis}; times {shift:.2f} from {len(seen)} earlier reports"
-    return Estimate(
-        estimate.low * shift, estimate.high * shift, told, (*estimate.leans_on, *(each.name for each in seen))
-    )
-
-
-def _applies(each: Observation, engine: str, phase: Phase, setting: Setting) -> bool:
-    """Times count only where they were measured on the device itself; memory where its engine ran at all."""
-    if each.engine != engine or each.phase != phase or each.device != setting.device.name:
-        return False
-    return phase == "memory" or each.on_device
