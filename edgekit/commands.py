@@ -41,7 +41,10 @@ def pack(
     calibration: str | None = None,
     task: str | None = None,
     revision: str | None = None,
+    prefer: str | None = None,
+    sensitivity: str | None = None,
     threads: str | None = None,
+    history: str | None = None,
     max_ram: str | None = None,
     max_disk: str | None = None,
     max_latency_ms: str | None = None,
@@ -62,7 +65,7 @@ def pack(
 ) -> Call:
     given = dict(locals())
     limits = flags.limits({name: given[name] for name in flags.LIMIT_FLAGS})
-    workers = flags.whole("--threads", threads)
+    preferences = flags.preferences(given)
     permits: Any = {
         name: flags.yes(f"--{name.replace('_', '-')}", given[name])
         for name in ("allow_pickle", "trust_remote_code", "force")
@@ -76,7 +79,8 @@ def pack(
         with watch() as progress:
             packed = pack_model(
                 model, device, out=out, strategy=strategy, eval_file=eval, calibration_file=calibration, limits=limits,
-                task=flags.task(task), revision=revision, threads=workers, progress=progress, **permits,
+                preferences=preferences, task=flags.task(task), revision=revision, history=history, progress=progress,
+                **permits,
             )  # fmt: skip
         value = {"bundle": str(packed.folder), "report": packed.report.model_dump(mode="json")}
         return Outcome(value, f"{to_text(packed.report)}\nbundle: {packed.folder}")
@@ -89,30 +93,50 @@ def plan(
     *,
     device: str = "host",
     strategy: str = "auto",
+    eval: str | None = None,  # noqa: A002
     task: str | None = None,
     revision: str | None = None,
+    prefer: str | None = None,
+    sensitivity: str | None = None,
+    lengths: str | None = None,
+    threads: str | None = None,
+    history: str | None = None,
+    explain: str | bool = False,
     max_ram: str | None = None,
     max_disk: str | None = None,
     max_latency_ms: str | None = None,
     min_tokens_per_s: str | None = None,
+    min_cosine: str | None = None,
+    min_neighbours: str | None = None,
+    min_agreement: str | None = None,
+    max_kl: str | None = None,
+    max_kl_p99: str | None = None,
+    min_top1: str | None = None,
+    max_perplexity_ratio: str | None = None,
+    max_drop: str | None = None,
+    max_slowdown: str | None = None,
     context: str | None = None,
     allow_pickle: str | bool = False,
     trust_remote_code: str | bool = False,
 ) -> Call:
     given = dict(locals())
-    names = ("max_ram", "max_disk", "max_latency_ms", "min_tokens_per_s", "context")
-    limits = flags.limits({name: given[name] for name in names})
+    limits = flags.limits({name: given[name] for name in flags.LIMIT_FLAGS})
+    preferences = flags.preferences(given)
+    detailed = flags.yes("--explain", explain)
     permits: Any = {
         name: flags.yes(f"--{name.replace('_', '-')}", given[name]) for name in ("allow_pickle", "trust_remote_code")
     }
 
     def run() -> Outcome:
         from edgekit.packer import plan as plan_model
+        from edgekit.progress import watch
 
-        made = plan_model(
-            model, device, strategy=strategy, limits=limits, task=flags.task(task), revision=revision, **permits
-        )
-        return Outcome(tables.plan_value(made), tables.plan_text(made))
+        with watch() as progress:
+            made = plan_model(
+                model, device, strategy=strategy, eval_file=eval, limits=limits, preferences=preferences,
+                task=flags.task(task), revision=revision, history=history, progress=progress, **permits,
+            )  # fmt: skip
+        return Outcome(tables.plan_value(made), tables.plan_text(made, explain=detailed))
 
     return Call(run)
 
@@ -125,6 +149,7 @@ def validate(
     device: str | None = None,
     threads: str | None = None,
     on: str = "local",
+    history: str | None = None,
     html: str | None = None,
     allow_pickle: str | bool = False,
     trust_remote_code: str | bool = False,
@@ -141,8 +166,8 @@ def validate(
             raise OutputUnwritable(f"cannot write {html}: there is no folder {Path(html).parent}", "make it first")
         with watch() as progress:
             report = validate_bundle(
-                bundle, model=model, eval_file=eval, device=device, threads=workers, target=on, allow_pickle=pickle,
-                trust_remote_code=remote, progress=progress,
+                bundle, model=model, eval_file=eval, device=device, threads=workers, target=on, history=history,
+                allow_pickle=pickle, trust_remote_code=remote, progress=progress,
             )  # fmt: skip
         if html is not None:
             from edgekit.html import page

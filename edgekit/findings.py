@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgekit.costs import Estimate
@@ -11,12 +12,13 @@ from edgekit.device import DeviceProfile
 from edgekit.limits import Limits
 from edgekit.manifest import Manifest
 from edgekit.measure import Measurement
-from edgekit.report import Host, Report, Row, judged
+from edgekit.planner import counted_bytes
+from edgekit.report import Host, Report, Row, is_within, judged, off
 from edgekit.strategies import FP32_BITS, Candidate
 from edgekit.validation import Examined
 
 # figure -> (unit, bound, field of Limits). The flag is the field's name with dashes.
-_FIDELITY_LIMITS: Mapping[str, tuple[str, str | None]] = {
+FIDELITY_LIMITS: Mapping[str, tuple[str, str | None]] = {
     "mean cosine": ("min", "min_cosine"),
     "neighbours kept": ("min", "min_neighbours"),
     "agreement": ("min", "min_agreement"),
@@ -26,6 +28,7 @@ _FIDELITY_LIMITS: Mapping[str, tuple[str, str | None]] = {
     "perplexity ratio": ("max", "max_perplexity_ratio"),
     "drop": ("max", "max_drop"),
 }
+_LIMITED_MEMORY = ("peak RSS", "counted memory")
 _CLASSIFIER_TASKS = ("text-classification", "token-classification", "image-classification")
 
 
@@ -62,8 +65,9 @@ def build_report(
         told.append(f"speed was measured here, not on {device.title}; on the device it is an estimate or unknown")
     if examined.token_mismatches:
         told.append(f"token ids differ on {examined.token_mismatches[0]!r}")
-    if not any(row.name == "peak RSS" and row.limit is not None for row in rows):
+    if not any(row.name in _LIMITED_MEMORY and row.limit is not None for row in rows):
         told.append(f"how much RAM {device.title} lets an app use is not known, so no memory limit was held")
+    told += _predictions(rows, everywhere=is_host)
     return Report(
         model=manifest.name,
         task=manifest.task,
@@ -81,6 +85,17 @@ def build_report(
         notes=tuple(told),
         created_utc=created_utc,
     )
+
+
+def _predictions(rows: Sequence[Row], *, everywhere: bool) -> list[str]:
+    """How far the estimates were off, in a line: of what was measured on the device itself, and of file sizes."""
+    compared = [row for row in rows if off(row) is not None and (everywhere or row.name == "model file")]
+    if not compared:
+        return []
+    each = ", ".join(
+        f"{row.name} {off(row):+.0%} ({'inside' if is_within(row) else 'outside'} the interval)" for row in compared
+    )
+    return [f"measured against the middle of the estimate: {each}"]
 
 
 def _unmeasured_rows(rows: Sequence[Row], limits: Limits) -> list[Row]:
@@ -105,7 +120,7 @@ def _flag(field: str) -> str:
 def _fidelity_rows(task: str, examined: Examined, limits: Limits, where: str) -> list[Row]:
     rows = []
     for name, value in examined.fidelity.figures.items():
-        bound, field = _FIDELITY_LIMITS.get(name, (None, None))
+        bound, field = FIDELITY_LIMITS.get(name, (None, None))
         limit = getattr(limits, field) if field else None
         if name == "mean KL" and task in _CLASSIFIER_TASKS and limit == Limits.max_kl:
             limit = None  # the default is a language model's; asked by name it holds for classifiers too
@@ -127,9 +142,11 @@ def _speed_rows(task: str, examined: Examined, candidate: Candidate | None, limi
     ]
     if task == "causal-lm":
         speed = candidate.tokens_per_s if candidate else None
+        ttft = next(iter(candidate.ttft_at.values()), None) if candidate else None
+        prefill = candidate.prefill_tokens_per_s if candidate else None
         rows += [
-            _row("time to first token", "ms", figure("ttft_ms"), where),
-            _row("prefill speed", "tokens/s", figure("prefill_tokens_per_s"), where),
+            _row("time to first token", "ms", figure("ttft_ms"), where, estimate=ttft),
+            _row("prefill speed", "tokens/s", figure("prefill_tokens_per_s"), where, estimate=prefill),
             _row(
                 "decode speed",
                 "tokens/s",
@@ -195,18 +212,47 @@ def _memory_rows(
     figure = examined.measurement.figure
     if examined.original.questions.longest is not None:
         where = f"{where}; with one text of the longest length"
-    budget = device.ram_budget_bytes if limits.max_ram_bytes is None else limits.max_ram_bytes
-    ram, disk = (candidate.ram_bytes, candidate.disk_bytes) if candidate else (None, None)
+    ram, anonymous, disk = _memory_estimates(candidate)
     total = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
     rows = [
-        _row("peak RSS", "bytes", figure("peak_rss_bytes"), where, "max", budget, "max_ram", ram),
-        _row("anonymous memory", "bytes", figure("anonymous_bytes"), where),
+        _row("peak RSS", "bytes", figure("peak_rss_bytes"), where, estimate=ram),
+        _row("anonymous memory", "bytes", figure("anonymous_bytes"), where, estimate=anonymous),
         _row("model file", "bytes", float(manifest.memory.file_bytes), "read from the file", estimate=disk),
         _row("bundle on disk", "bytes", float(total), "read from the files", "max", limits.max_disk_bytes, "max_disk"),
     ]
     if manifest.memory.kv_bytes:
         rows.insert(2, _row("KV cache", "bytes", None, "not measured", estimate=_exact(manifest.memory.kv_bytes)))
+    budget = device.ram_budget_bytes if limits.max_ram_bytes is None else limits.max_ram_bytes
+    if device.ram.counted == "resident":
+        rows[0] = _row("peak RSS", "bytes", figure("peak_rss_bytes"), where, "max", budget, "max_ram", ram)
+    else:
+        where = f"{where}; without file-backed pages, which {device.title} does not count"
+        counted = counted_bytes(candidate, device) if candidate else None
+        rows.insert(1, _row("counted memory", "bytes", _counted(figure), where, "max", budget, "max_ram", counted))
     return rows
+
+
+def _memory_estimates(candidate: Candidate | None) -> tuple[Estimate | None, Estimate | None, Estimate | None]:
+    """Of the peak, of all anonymous pages (the KV cache and activations are), and of the file."""
+    if candidate is None:
+        return None, None, None
+    memory = candidate.memory
+    if memory is None:
+        return candidate.ram_bytes, None, candidate.disk_bytes
+    anonymous = replace(
+        memory.anonymous,
+        low=memory.anonymous.low + memory.kv_bytes + memory.activations.low,
+        high=memory.anonymous.high + memory.kv_bytes + memory.activations.high,
+    )
+    return candidate.ram_bytes, anonymous, candidate.disk_bytes
+
+
+def _counted(figure: Callable[[str], float | None]) -> float | None:
+    """The peak less the file-backed pages that were resident at the end, and no less than what was anonymous then."""
+    peak, file_backed, anonymous = (figure(f"{name}_bytes") for name in ("peak_rss", "file_rss", "anonymous"))
+    if peak is None or file_backed is None:
+        return None
+    return max(peak - file_backed, anonymous or 0.0)
 
 
 def _exact(value: float) -> Estimate:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, cast, get_args
 
 from edgekit.errors import UsageError
-from edgekit.limits import Limits
+from edgekit.limits import Limits, Prefer, Preferences, Sensitivity
 
 if TYPE_CHECKING:
     from edgekit.model import Task
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _SIZE_UNITS = {
     "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30,
 }  # fmt: skip
+MAX_LENGTHS = 8
+MAX_LENGTH_TOKENS = 2**20
+PREFERENCE_FLAGS = ("prefer", "sensitivity", "lengths", "threads")
 LIMIT_FLAGS = (
     "max_ram", "max_disk", "max_latency_ms", "min_tokens_per_s", "min_cosine", "min_neighbours", "min_agreement",
     "max_kl", "max_kl_p99", "min_top1", "max_perplexity_ratio", "max_drop", "max_slowdown", "context",
@@ -88,6 +91,38 @@ def limits(given: Mapping[str, str | None]) -> Limits:
     known = {field.name for field in fields(Limits)}
     assert known >= set(values), values
     return Limits(**values)  # type: ignore[arg-type]
+
+
+def preferences(given: Mapping[str, str | None]) -> Preferences:
+    """Preferences from the flags of PREFERENCE_FLAGS; those that a command does not have are left at their defaults."""
+    defaults = Preferences()
+    return Preferences(
+        prefer=cast("Prefer | None", choice("--prefer", given.get("prefer"), get_args(Prefer))),
+        sensitivity=cast(
+            "Sensitivity", choice("--sensitivity", given.get("sensitivity"), get_args(Sensitivity)) or "normal"
+        ),
+        lengths=lengths("--lengths", given.get("lengths")) or defaults.lengths,
+        threads=whole("--threads", given.get("threads")),
+    )
+
+
+def choice(flag: str, text: str | None, known: Sequence[str]) -> str | None:
+    if text is not None and text not in known:
+        raise UsageError(f"{flag} is {text!r}", f"choose one of {', '.join(known)}")
+    return text
+
+
+def lengths(flag: str, text: str | None) -> tuple[int, ...] | None:
+    """ "16,128,512" -> (16, 128, 512), in rising order."""
+    if text is None:
+        return None
+    words = text.split(",")
+    if len(words) > MAX_LENGTHS or not all(word.strip().isascii() and word.strip().isdigit() for word in words):
+        raise UsageError(f"{flag} is {text!r}", f"give up to {MAX_LENGTHS} lengths in tokens, as in 16,128,512")
+    found = sorted({int(word) for word in words})
+    if not 1 <= found[0] <= found[-1] <= MAX_LENGTH_TOKENS:
+        raise UsageError(f"{flag} is {text!r}", f"give lengths of 1 to {MAX_LENGTH_TOKENS} tokens")
+    return tuple(found)
 
 
 def task(text: str | None) -> Task | None:

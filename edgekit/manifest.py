@@ -96,10 +96,39 @@ class Rejected(_Strict):
     remedy: str
 
 
+class Interval(_Strict):
+    """An estimate: never a measurement."""
+
+    low: float
+    high: float
+
+
+class Considered(_Strict):
+    """A candidate with what it was expected to cost on the device, null where there were no grounds to say.
+
+    `latency_ms` is of one input of 128 tokens, or of the one size there is; `tokens_per_s` is of decoding.
+    """
+
+    candidate: str
+    disk_bytes: Interval | None
+    ram_bytes: Interval | None
+    latency_ms: Interval | None
+    tokens_per_s: Interval | None
+
+
 class PlanSummary(_Strict):
+    """What was planned and what came of it. `considered` holds every candidate, also the rejected, with its estimates;
+    `remarks` what the planner knew of this model on this device; `advice` what would fit where nothing did.
+    """
+
     chosen: str
     tried: tuple[Tried, ...]
     rejected: tuple[Rejected, ...]
+    considered: tuple[Considered, ...] = ()
+    prefer: Literal["accuracy", "speed", "size"] | None = None
+    sensitivity: Literal["normal", "high"] = "normal"
+    remarks: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
 
 class Provenance(_Strict):

@@ -29,7 +29,10 @@ measured in the order of `edgekit plan` until one holds every limit; nothing is 
   --eval FILE           .jsonl or .csv: text; text,label; tokens,labels; image,label; text_a,text_b,score
   --calibration FILE    image,... rows to calibrate a convolution net on (default: drawn pictures)
   --task TASK           where the model does not say: embedding, text-classification, ...
-  --revision SHA        of a hub model         --threads N       to measure with (default: the device's cores)
+  --revision SHA        of a hub model         --threads N       to measure with (default: the device's fast cores)
+  --prefer WHAT         accuracy, speed or size (default: the most faithful quantized candidate, ties to the faster)
+  --sensitivity high    for maths, code, safety: stricter limits, under five bits only where measured fidelity allows
+  --history DIR         where reports of earlier packs are kept, or none (default: in the user's cache folder)
 limits
   --max-ram 1.5GB       (default: what the device lets an app use)     --max-disk 40MB
   --max-latency-ms 20   --min-tokens-per-s 8   --context 2048
@@ -46,13 +49,23 @@ Example:  edgekit pack ./my-encoder --device raspberry-pi-5-8gb --min-cosine 0.9
 _PLAN = """edgekit plan MODEL [--device DEVICE] [flags]
 
 Prints every candidate with its estimates, in the order `pack` would try them, and every rejection with its reason.
-Only configuration and headers are read; nothing is written.
+Only configuration and headers are read; nothing is written. This machine is measured once a week, for --device host.
 
   --device DEVICE    --strategy NAME    --task TASK    --revision SHA
+  --prefer WHAT      accuracy, speed or size           --sensitivity high    as for pack
+  --lengths 16,128,512     lengths of input, in tokens, that latency is told at
+  --threads N        that the app runs (default: the device's fast cores)
+  --eval FILE        there is data: where nothing fits, a smaller model to be trained on it is proposed
+  --history DIR      where reports of earlier packs are kept, or none
+  --explain          under each candidate the measurements that its estimates lean on
+limits, as for pack
   --max-ram SIZE     --max-disk SIZE    --max-latency-ms MS    --min-tokens-per-s N    --context TOKENS
+  --min-cosine       --min-neighbours   --min-agreement        --min-top1              --max-slowdown
+  --max-kl           --max-kl-p99       --max-drop             --max-perplexity-ratio
+permissions
   --allow-pickle     --trust-remote-code
 
-Example:  edgekit plan ./my-llama --device raspberry-pi-5-8gb --context 4096"""
+Example:  edgekit plan ./my-llama --device raspberry-pi-5-8gb --context 4096 --explain"""
 
 _VALIDATE = """edgekit validate BUNDLE [flags]
 
@@ -64,6 +77,7 @@ The bundle is not changed. Exit status 31 if a limit is missed.
   --eval FILE        as for pack
   --device DEVICE    hold it against another device's limits than its own
   --threads N        --on TARGET (local)     --html FILE  write the report as a page
+  --history DIR      where the report is added to, or none, as for pack
   --allow-pickle     --trust-remote-code     for the original, as for pack
 
 Example:  edgekit validate my-encoder-pi5 --html report.html"""

@@ -27,7 +27,8 @@ _SAMPLED_TOKENS = 128
 @dataclass(frozen=True)
 class Questions:
     """What both sides are asked: the inputs, what is known of them, one input to time, and the longest the bundle
-    takes, on which its memory is measured (None where all inputs are of one size).
+    takes, on which its memory is measured (None where all inputs are of one size). `latency_tokens` is the length of
+    the input that is timed, 0 where there are no tokens.
     """
 
     inputs: Sequence[Input]
@@ -36,6 +37,7 @@ class Questions:
     latency_told: str
     origin: str
     longest: Input | None = None
+    latency_tokens: int = 0
 
 
 def ask(model: SourceModel, reference: Reference, data: EvalSet | None, fallback: EvalSet, limits: Limits) -> Questions:
@@ -60,7 +62,7 @@ def _ask_text(model: SourceModel, reference: TextReference, data: EvalSet) -> Qu
     latency, count = _text_of(longest, texts, reference)
     fullest, _ = _text_of(model.text.max_tokens, texts, reference) if model.text else (None, 0)
     truth = Truth(targets=targets, pair_scores=data.pair_scores, multi_label=_is_multi_label(model))
-    return Questions(texts, truth, latency, f"one text of {count} tokens", data.origin, fullest)
+    return Questions(texts, truth, latency, f"one text of {count} tokens", data.origin, fullest, count)
 
 
 def _ask_language_model(
@@ -80,7 +82,7 @@ def _ask_language_model(
     flat = [token for sequence in ids for token in sequence]
     prompt = (flat * _LATENCY_TOKENS)[: max(1, min(_LATENCY_TOKENS, context - DECODE_TOKENS - 1))]
     told = f"a prompt of {len(prompt)} tokens, {DECODE_TOKENS} decoded"
-    return Questions(ids, Truth(ids=ids), prompt, told, origin)
+    return Questions(ids, Truth(ids=ids), prompt, told, origin, latency_tokens=len(prompt))
 
 
 def _windows(texts: Iterable[list[int]], window: int, most: int) -> list[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -83,6 +84,22 @@ def judged(row: Row) -> Row:
         return row.model_copy(update={"passed": False})
     held = row.measured >= row.limit if row.bound == "min" else row.measured <= row.limit
     return row.model_copy(update={"passed": held})
+
+
+def off(row: Row) -> float | None:
+    """How far the measured figure lies from the middle of its estimate, as a share (0.1: a tenth above); None where
+    there is no measurement, or no estimate with grounds of its own.
+    """
+    if row.measured is None or row.estimate_low is None or row.estimate_high is None or row.estimate_low <= 0:
+        return None
+    return row.measured / math.sqrt(row.estimate_low * row.estimate_high) - 1
+
+
+def is_within(row: Row) -> bool:
+    """Whether the measured figure lies in the interval of its estimate."""
+    if row.measured is None or row.estimate_low is None or row.estimate_high is None:
+        return False
+    return row.estimate_low <= row.measured <= row.estimate_high
 
 
 _BINARY_UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))

@@ -9,15 +9,18 @@ from pathlib import Path
 
 from edgekit import bundle as bundles
 from edgekit import findings, planner, strategies, validation
+from edgekit import history as histories
+from edgekit.attempts import as_timed, offered, remembered
+from edgekit.costs import Setting
 from edgekit.device import DeviceProfile, load_profile
 from edgekit.errors import EdgekitError, UsageError, ValidationFailed, WrongOriginal
 from edgekit.evaluation import read_eval
-from edgekit.limits import Limits
+from edgekit.limits import Limits, Preferences
 from edgekit.manifest import Manifest
 from edgekit.model import SourceModel, open_model, source_sha256
-from edgekit.packer import measuring_threads, setting
 from edgekit.progress import Progress, Silent
 from edgekit.report import Report
+from edgekit.setting import measuring_threads, setting_for
 from edgekit.strategies import FP32_BITS, Candidate
 from edgekit.targets import TARGETS
 
@@ -30,6 +33,7 @@ def validate(
     device: str | DeviceProfile | None = None,
     threads: int | None = None,
     target: str = "local",
+    history: str | Path | None = None,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     progress: Progress | None = None,
@@ -38,7 +42,7 @@ def validate(
 
     Its goldens are replayed first. Fidelity is measured against `model` (a torch module's comes from `from_torch`), or
     the model it was packed from where that is still there and unchanged; a model whose weights differ from those
-    packed is refused.
+    packed is refused. The report is added to `history`, as by `pack`.
 
     Raises BadBundle, WrongOriginal (another model's weights), ValidationFailed (goldens that fail here), UsageError (an
     unknown target).
@@ -46,6 +50,7 @@ def validate(
     progress = progress or Silent()
     if target not in TARGETS:
         raise UsageError(f"there is no target {target!r}", f"choose one of {', '.join(TARGETS)}")
+    past = histories.folder_of(history)
     folder = Path(bundle)
     progress.step("verify the bundle")
     manifest = bundles.verify(folder)
@@ -55,17 +60,19 @@ def validate(
     data = read_eval(Path(eval_file), source) if eval_file is not None else None
     workers = threads or measuring_threads(profile)
     created_utc = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    candidate = _candidate(manifest, source, profile, limits)
+    setting = setting_for(profile, limits, Preferences(threads=threads), histories.observations(past, profile))
     with tempfile.TemporaryDirectory(prefix="edgekit-validate-") as name:
         scratch = Path(name)
         progress.step("replay the goldens")
         _replay(folder, workers)
         progress.step("measure and compare")
         original = validation.consult(source, workers, data, limits, scratch)
-        baseline = _baseline(manifest, source, profile, limits, scratch)
+        baseline = _baseline(manifest, source, setting, scratch)
         examined = validation.examine(folder, source, original, manifest.engine, workers, baseline, scratch / "answers")
+        candidate = offered(manifest.strategy, source, as_timed(setting, examined))
         notes = candidate.notes if candidate is not None else ()
         report = findings.build_report(manifest, examined, candidate, profile, limits, folder, notes, created_utc)
+        report = remembered("validate", report, manifest, source, setting, workers, examined, past)
         return report.model_copy(update={"plan": manifest.plan})
 
 
@@ -77,21 +84,13 @@ def _limits(manifest: Manifest, profile: DeviceProfile) -> Limits:
     return replace(limits, max_ram_bytes=min(limits.max_ram_bytes, profile.ram_budget_bytes))
 
 
-def _candidate(manifest: Manifest, source: SourceModel, profile: DeviceProfile, limits: Limits) -> Candidate | None:
-    """The candidate the bundle was made of, with its estimates for this device; None if it is no longer offered."""
-    offers = planner.propose(source, setting(profile, limits))
-    return next((each for each in offers if isinstance(each, Candidate) and each.label == manifest.strategy), None)
-
-
-def _baseline(
-    manifest: Manifest, source: SourceModel, profile: DeviceProfile, limits: Limits, scratch: Path
-) -> Path | None:
+def _baseline(manifest: Manifest, source: SourceModel, setting: Setting, scratch: Path) -> Path | None:
     """The fp32 model for the bundle's engine, made again to be timed against; None where the engine has none."""
-    for each in planner.propose(source, setting(profile, limits)):
+    for each in planner.propose(source, setting):
         if isinstance(each, Candidate) and each.engine == manifest.engine and each.faithfulness >= FP32_BITS:
             if each.label == manifest.strategy:
                 return None
-            artifact = strategies.load(each.strategy).make(each, source, profile, scratch, Silent())
+            artifact = strategies.load(each.strategy).make(each, source, setting.device, scratch, Silent())
             return artifact.folder / artifact.model_file
     return None
 

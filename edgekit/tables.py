@@ -29,7 +29,7 @@ def plan_value(plan: Plan) -> dict[str, Any]:
     return value
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: Plan, explain: bool = False) -> str:
     from edgekit.report import show
 
     def interval(estimate: Estimate | None, unit: str) -> str:
@@ -52,6 +52,14 @@ def plan_text(plan: Plan) -> str:
     told.append(table(("", "candidate", "disk", "RAM", speed), rows) if rows else "no candidate can fit")
     told += ["", "Every figure above is an estimate; pack tries the candidates in this order and measures them."]
     told += [f"{each.label}: {note}" for each in plan.candidates for note in each.notes]
+    if explain:
+        told += [
+            f"{each.label} leans on {name}"
+            for each in plan.candidates
+            for estimate in (each.disk_bytes, each.ram_bytes, each.latency_ms, each.tokens_per_s)
+            if estimate is not None
+            for name in dict.fromkeys((estimate.basis, *estimate.leans_on))
+        ]
     if plan.rejections:
         told += ["", "not tried:"]
     for rejection in plan.rejections:

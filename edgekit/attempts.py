@@ -1,0 +1,259 @@
+"""Trying a plan's candidates: each is made, staged and measured, and what is learnt decides what is tried next."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgekit import bundle, findings, history, planner, strategies, validation
+from edgekit.costs import TIMED_TOKENS, Estimate, Setting
+from edgekit.device import detect
+from edgekit.errors import BadTokenizer, LimitMissed, MissingEngine, UnknownDevice, UnsupportedModel, ValidationFailed
+from edgekit.evaluation import EvalSet
+from edgekit.limits import Limits
+from edgekit.manifest import Considered, Interval, Manifest, PlanSummary, Rejected, Tried
+from edgekit.model import SourceModel
+from edgekit.output import Output
+from edgekit.planner import Miss, Plan
+from edgekit.progress import Progress
+from edgekit.report import Report, Row, show, show_limit
+from edgekit.strategies import Candidate, Rejection
+
+# What speaks against one way of packing and not against the model: the next one is tried.
+_ONLY_THIS_CANDIDATE = (MissingEngine, UnsupportedModel, BadTokenizer, ValidationFailed)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is packed, for what, and within which limits. `offers` is all that was planned with, rejected or not;
+    `history` the folder that reports are kept in, if any; `threads` those that measure.
+    """
+
+    source: SourceModel
+    setting: Setting
+    limits: Limits
+    offers: Sequence[Candidate | Rejection]
+    data: EvalSet | None
+    threads: int
+    history: Path | None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A candidate that was made, staged and measured."""
+
+    candidate: Candidate
+    staged: bundle.Staged
+    report: Report
+
+
+class Attempts:
+    """One pack under way: makes and measures candidates, and remembers what each came to."""
+
+    def __init__(self, order: Order, output: Output, progress: Progress) -> None:
+        self._order, self._output, self._progress = order, output, progress
+        self._created_utc = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._original: validation.Original | None = None
+
+    def first_that_passes(self, plan: Plan, *, keep_misses: bool) -> tuple[Attempt, PlanSummary]:
+        """Try candidates in order; after each miss the rest is planned anew with what was learnt."""
+        remaining, rejections = plan.candidates, list(plan.rejections)
+        attempts: list[Attempt] = []
+        tried: list[Tried] = []
+        while remaining:
+            candidate, remaining = remaining[0], remaining[1:]
+            try:
+                attempt = self._attempt(candidate)
+            except _ONLY_THIS_CANDIDATE as error:
+                if not remaining and not attempts:
+                    raise
+                tried.append(Tried(candidate=candidate.label, passed=False, missed=(error.message,)))
+                continue
+            missed = attempt.report.missed
+            tried.append(Tried(candidate=candidate.label, passed=not missed, missed=tuple(map(_told, missed))))
+            if not missed:
+                return attempt, self._summary(plan, candidate, tried, rejections)
+            attempts.append(attempt)
+            if not keep_misses:
+                shutil.rmtree(attempt.staged.folder.parent)
+            remaining, learnt = planner.after_miss(
+                candidate, _misses(missed), remaining, _figures(attempt.report), self._order.limits
+            )
+            rejections += learnt
+        nearest = min(attempts, key=lambda attempt: _distance(attempt.report))
+        if keep_misses:
+            return nearest, self._summary(plan, nearest.candidate, tried, rejections)
+        raise _all_missed(tried, nearest, rejections)
+
+    def seal(self, attempt: Attempt, summary: PlanSummary) -> tuple[Manifest, Report]:
+        from edgekit.goldens import record
+
+        golden = record(attempt.staged.folder, self._consult().questions)
+        report = attempt.report.model_copy(update={"plan": summary})
+        return bundle.seal(attempt.staged, report, golden, summary), report
+
+    def _attempt(self, candidate: Candidate) -> Attempt:
+        order = self._order
+        self._progress.step(f"make {candidate.label}")
+        workdir = self._output.work / candidate.label.replace(" ", "-")
+        workdir.mkdir()
+        strategy = strategies.load(candidate.strategy)
+        artifact = strategy.make(candidate, order.source, order.setting.device, workdir, self._progress)
+        staged = bundle.stage(
+            workdir / "bundle", artifact, order.source, order.setting.device, order.limits, self._created_utc
+        )
+        self._progress.step(f"validate {candidate.label}")
+        examined = validation.examine(
+            staged.folder,
+            order.source,
+            self._consult(),
+            candidate.engine,
+            order.threads,
+            artifact.baseline,
+            workdir / "answers",
+        )
+        report = findings.build_report(
+            staged.manifest,
+            examined,
+            offered(candidate.label, order.source, as_timed(order.setting, examined)) or candidate,
+            order.setting.device,
+            order.limits,
+            staged.folder,
+            (*candidate.notes, *artifact.notes),
+            self._created_utc,
+        )
+        report = remembered(
+            "pack", report, staged.manifest, order.source, order.setting, order.threads, examined, order.history
+        )
+        return Attempt(candidate, staged, report)
+
+    def _consult(self) -> validation.Original:
+        """The original's answers, asked for once."""
+        if self._original is None:
+            order = self._order
+            self._original = validation.consult(
+                order.source, order.threads, order.data, order.limits, self._output.work
+            )
+        return self._original
+
+    def _summary(
+        self, plan: Plan, chosen: Candidate, tried: Sequence[Tried], rejections: Sequence[Rejection]
+    ) -> PlanSummary:
+        return PlanSummary(
+            chosen=chosen.label,
+            tried=tuple(tried),
+            rejected=tuple(map(_rejected, rejections)),
+            considered=tuple(_considered(each) for each in self._order.offers if isinstance(each, Candidate)),
+            prefer=plan.preferences.prefer,
+            sensitivity=plan.preferences.sensitivity,
+            remarks=tuple(f"{each.subject}: {each.reason}" for each in plan.remarks),
+            advice=plan.advice,
+        )
+
+
+def offered(label: str, source: SourceModel, setting: Setting) -> Candidate | None:
+    """The candidate of that name with its estimates in `setting`; None if no strategy offers it."""
+    offers = planner.propose(source, setting)
+    return next((each for each in offers if isinstance(each, Candidate) and each.label == label), None)
+
+
+def as_timed(setting: Setting, examined: validation.Examined) -> Setting:
+    """The setting with the one length that was timed."""
+    return replace(setting, lengths=(examined.original.questions.latency_tokens or TIMED_TOKENS,))
+
+
+def remembered(
+    command: history.Command,
+    report: Report,
+    manifest: Manifest,
+    source: SourceModel,
+    setting: Setting,
+    threads: int,
+    examined: validation.Examined,
+    folder: Path | None,
+) -> Report:
+    """The report, after it was added to the history beside what had been predicted without history for this machine:
+    its instruction set decides what engines copy in memory, whatever the device of the bundle has.
+    """
+    if folder is None:
+        return report
+    predicted = None
+    with suppress(UnknownDevice):  # an architecture that no profile describes: what was measured is kept all the same
+        here = setting.device if report.device_is_host else detect(measure=False)
+        measured_in = replace(as_timed(setting, examined), device=here, threads=threads, observations=())
+        predicted = offered(manifest.strategy, source, measured_in)
+    timed_tokens = examined.original.questions.latency_tokens
+    made = history.entry(command, report, manifest, setting.device, source.parameters, predicted, timed_tokens)
+    note = history.append(folder, made)
+    return report if note is None else report.model_copy(update={"notes": (*report.notes, note)})
+
+
+def _considered(candidate: Candidate) -> Considered:
+    def interval(estimate: Estimate | None) -> Interval | None:
+        return None if estimate is None else Interval(low=estimate.low, high=estimate.high)
+
+    return Considered(
+        candidate=candidate.label,
+        disk_bytes=interval(candidate.disk_bytes),
+        ram_bytes=interval(candidate.ram_bytes),
+        latency_ms=interval(candidate.latency_ms),
+        tokens_per_s=interval(candidate.tokens_per_s),
+    )
+
+
+def _rejected(each: Rejection) -> Rejected:
+    return Rejected(
+        candidate=each.label,
+        reason=each.reason,
+        measured=each.measured,
+        limit=each.limit,
+        unit=each.unit,
+        remedy=each.remedy,
+    )
+
+
+def _told(row: Row) -> str:
+    return f"{row.name} {show(row.measured, row.unit)} (limit {show_limit(row)}, {row.flag or 'always held'})"
+
+
+def _misses(rows: Sequence[Row]) -> list[Miss]:
+    return [
+        Miss(row.name, row.measured, row.limit, row.flag)
+        for row in rows
+        if row.measured is not None and row.limit is not None
+    ]
+
+
+def _figures(report: Report) -> Mapping[str, float]:
+    return {row.name: row.measured for row in report.rows if row.measured is not None}
+
+
+def _distance(report: Report) -> tuple[int, float]:
+    """How far from passing: the number of limits missed, then the largest relative overshoot."""
+    shares = [
+        abs(row.measured - row.limit) / max(abs(row.limit), 1e-9)
+        for row in report.missed
+        if row.measured is not None and row.limit is not None
+    ]
+    return len(report.missed), max(shares, default=float("inf"))
+
+
+def reasons(rejections: Sequence[Rejection]) -> str:
+    """Each reason once, after the candidates it holds for."""
+    labels: dict[str, list[str]] = {}
+    for each in rejections:
+        labels.setdefault(each.reason, []).append(each.label)
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in labels.items())
+
+
+def _all_missed(tried: Sequence[Tried], nearest: Attempt, rejections: Sequence[Rejection]) -> LimitMissed:
+    told = "; ".join(f"{each.candidate} missed {', '.join(each.missed)}" for each in tried)
+    untried = f"; not tried: {reasons(rejections)}" if rejections else ""
+    return LimitMissed(
+        f"no candidate held every limit: {told}{untried}. Nearest miss: {nearest.candidate.label}",
+        "loosen the limit by its flag, or --force to write the nearest miss marked as failed",
+    )

@@ -1,0 +1,333 @@
+"""What earlier packs measured: one JSON line a report, in a folder of this machine, read back when the next is planned.
+
+The file is `reports.jsonl` in `${XDG_CACHE_HOME:-~/.cache}/edgekit/history`, in $EDGEKIT_HISTORY, or in the folder that
+--history names; "none" neither reads nor writes. It never leaves the machine; docs/history.md says what stands in it.
+A cache must not stop a pack: what cannot be read counts as not there, and what cannot be written is told in the report.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import math
+import os
+import stat
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgekit import __version__
+from edgekit.costs import Estimate, Observation, Phase
+from edgekit.costs.factors import shipped_factors, write_factors
+from edgekit.errors import UsageError
+from edgekit.findings import FIDELITY_LIMITS
+from edgekit.model import source_sha256
+from edgekit.planner import Known
+
+if TYPE_CHECKING:
+    from edgekit.device import DeviceProfile
+    from edgekit.manifest import Manifest
+    from edgekit.model import SourceModel
+    from edgekit.report import Report
+    from edgekit.strategies import Candidate
+
+OFF = "none"
+FILE_NAME = "reports.jsonl"
+MAX_LINES = 2000
+MAX_LINE_BYTES = 16 * 2**10
+# The last reports of an engine in a phase that an estimate leans on: older ones tell of older machines.
+_MAX_OBSERVATIONS = 20
+_LOCK_S = 2.0
+
+Command = Literal["pack", "validate"]
+Word = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Value = Annotated[float, Field(allow_inf_nan=False)]
+Figures = Annotated[dict[Word, Value], Field(max_length=64)]
+
+
+class Entry(BaseModel):
+    """One report. `predicted` is without what history taught, in the units of the report's rows, as is `measured`.
+
+    `grounds` names the version and the factors behind `predicted`; only entries of the present grounds correct
+    anything. `soc` is the device profile's: every machine calls itself "host". `on_device` says that the device
+    itself measured; where it did not, times are not predicted.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    schema_version: Literal[1] = 1
+    command: Command
+    time_utc: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT[0-9:.+Z-]{5,30}$")]
+    grounds: Word
+    device: Word
+    soc: Word
+    on_device: bool
+    cpu: Word
+    isa: Annotated[list[Word], Field(max_length=64)]
+    threads: Annotated[int, Field(ge=1, le=4096)]
+    engine: Word
+    candidate: Word
+    model: Word
+    source_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    parameters: Annotated[int, Field(ge=0)]
+    task: Word
+    passed: bool
+    evaluated_on: Word
+    timed_tokens: Annotated[int, Field(ge=0)]
+    context_tokens: Annotated[int, Field(ge=0)]
+    predicted: Figures
+    measured: Figures
+
+    @property
+    def name(self) -> str:
+        """As `plan --explain` calls it."""
+        return f"{self.time_utc[:10]} {self.command} of {self.model} as {self.candidate} for {self.device}"
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A row of the report that an estimate is for. A speed is turned into the duration that the costs reckon in."""
+
+    phase: Phase
+    is_speed: bool = False
+
+
+_ESTIMATED: Mapping[str, _Figure] = {
+    "peak RSS": _Figure("memory"),
+    "latency p50": _Figure("encode"),
+    "time to first token": _Figure("prefill"),
+    "decode speed": _Figure("decode", is_speed=True),
+}
+
+
+def folder_of(asked: str | Path | None) -> Path | None:
+    """The folder that `asked` means: a path, "none" for no history (None), or None for the default place."""
+    chosen = str(asked if asked is not None else os.environ.get("EDGEKIT_HISTORY") or "")
+    if chosen == OFF:
+        return None
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    folder = Path(chosen or f"{cache}/edgekit/history").expanduser()
+    if asked is not None and folder.exists() and not folder.is_dir():
+        raise UsageError(f"--history is {asked}, which is not a folder", f"give a folder, or {OFF}")
+    return folder
+
+
+def entry(
+    command: Command,
+    report: Report,
+    manifest: Manifest,
+    device: DeviceProfile,
+    parameters: int,
+    predicted: Candidate | None,
+    timed_tokens: int,
+) -> Entry:
+    """What is kept of `report`. `predicted` is its candidate, estimated without history for what was measured."""
+    return Entry(
+        command=command,
+        time_utc=report.created_utc,
+        grounds=grounds(),
+        device=device.name,
+        soc=_word(device.soc),
+        on_device=report.device_is_host,
+        cpu=_word(report.host.cpu),
+        isa=[_word(each) for each in report.host.isa],
+        threads=report.host.threads,
+        engine=manifest.engine,
+        candidate=manifest.strategy,
+        model=_word(manifest.name),
+        source_sha256=manifest.provenance.source_sha256,
+        parameters=parameters,
+        task=manifest.task,
+        passed=report.status == "passed",
+        evaluated_on=_word(report.evaluated_on),
+        timed_tokens=timed_tokens,
+        context_tokens=int(manifest.limits["context_tokens"] or 0),
+        predicted={} if predicted is None else _predicted(predicted, times=report.device_is_host),
+        measured={
+            row.name: row.measured
+            for row in report.rows
+            if row.measured is not None and math.isfinite(row.measured)
+        },
+    )  # fmt: skip
+
+
+def grounds() -> str:
+    """The version and the fitted factors: another of either predicts otherwise."""
+    digest = hashlib.sha256(write_factors(shipped_factors()).encode()).hexdigest()
+    return f"edgekit {__version__}, factors {digest[:12]}"
+
+
+def _predicted(candidate: Candidate, *, times: bool) -> dict[str, float]:
+    """The middle of each estimate."""
+    estimates: dict[str, Estimate | None] = {"peak RSS": candidate.ram_bytes}
+    if times:
+        estimates |= {
+            "latency p50": candidate.latency_ms,
+            "time to first token": next(iter(candidate.ttft_at.values()), None),
+            "decode speed": candidate.tokens_per_s,
+        }
+    return {
+        name: each.mid
+        for name, each in estimates.items()
+        if each is not None and each.low > 0 and math.isfinite(each.high)
+    }
+
+
+def _word(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text)[:256]
+
+
+def append(folder: Path | None, made: Entry) -> str | None:
+    """Add one line, whole or not at all, also beside other packs; what kept it from being added, or None.
+
+    The last MAX_LINES are kept.
+    """
+    if folder is None:
+        return None
+    line = made.model_dump_json().encode() + b"\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            _write(folder / FILE_NAME, line)
+    except OSError as error:
+        return f"this report was not added to the history: {error.strerror or error}"
+    return None
+
+
+def _write(path: Path, line: bytes) -> None:
+    _require_plain(path)
+    kept = _tail(path)
+    if len(kept) >= MAX_LINES:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.writelines([*(each + b"\n" for each in kept[1 - MAX_LINES :]), line])
+        Path(file.name).replace(path)
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"  # by a disk that was full
+        os.write(descriptor, b"\n" + line if torn else line)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """An advisory lock, freed by the kernel if the process dies; OSError if another keeps it for long."""
+    descriptor = os.open(folder / "reports.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        until = time.monotonic() + _LOCK_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def read(folder: Path | None) -> tuple[Entry, ...]:
+    """Every entry that holds, the oldest first. Broken lines, and files that cannot be read, are passed over."""
+    if folder is None:
+        return ()
+    try:
+        _require_plain(folder / FILE_NAME)
+        lines = _tail(folder / FILE_NAME)
+    except OSError:
+        return ()
+    found = []
+    for line in lines[-MAX_LINES:]:
+        if len(line) > MAX_LINE_BYTES:
+            continue
+        try:
+            found.append(Entry.model_validate_json(line))
+        except ValidationError:
+            continue
+    return tuple(found)
+
+
+def _require_plain(path: Path) -> None:
+    """OSError for a pipe or a device, whose reading might never end."""
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path.name} is not a file")
+
+
+def _tail(path: Path) -> list[bytes]:
+    """The last lines, without their ends; what no history of ours can hold is left unread."""
+    most = MAX_LINES * MAX_LINE_BYTES
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - most))
+            lines = file.read(most).split(b"\n")
+    except FileNotFoundError:
+        return []
+    return [line for line in (lines if size <= most else lines[1:]) if line]
+
+
+def observations(folder: Path | None, device: DeviceProfile) -> tuple[Observation, ...]:
+    """What earlier reports say of estimates for `device`: the last of each engine and phase, the oldest first.
+
+    Times count only where the device itself measured; entries of other grounds do not count at all.
+    """
+    now = grounds()
+    found: dict[tuple[str, Phase], list[Observation]] = defaultdict(list)
+    for each in read(folder):
+        own = each.device == device.name and (not each.on_device or each.soc == _word(device.soc))
+        if not own or each.grounds != now:
+            continue
+        for name, figure in _ESTIMATED.items():
+            predicted, measured = each.predicted.get(name, 0.0), each.measured.get(name, 0.0)
+            if predicted <= 0 or measured <= 0 or (figure.phase != "memory" and not each.on_device):
+                continue
+            if figure.is_speed:
+                predicted, measured = 1 / predicted, 1 / measured
+            found[each.engine, figure.phase].append(
+                Observation(
+                    name=each.name,
+                    device=each.device,
+                    machine=each.cpu,
+                    on_device=each.on_device,
+                    engine=each.engine,
+                    phase=figure.phase,
+                    candidate=each.candidate,
+                    threads=each.threads,
+                    predicted=predicted,
+                    measured=measured,
+                )
+            )
+    return tuple(each for seen in found.values() for each in seen[-_MAX_OBSERVATIONS:])
+
+
+def known(folder: Path | None, model: SourceModel) -> tuple[Known, ...]:
+    """Fidelity figures of candidates of this very model, from the last report of each by this version of edgekit.
+
+    The model's files are hashed only if a report of a model of its shape is there.
+    """
+    now = grounds().partition(",")[0]
+    alike = [
+        each
+        for each in read(folder)
+        if (each.parameters, each.task) == (model.parameters, model.task) and each.grounds.partition(",")[0] == now
+    ]
+    if not alike:
+        return ()
+    digest = source_sha256(model)
+    last = {each.candidate: each for each in alike if each.source_sha256 == digest}
+    return tuple(
+        Known(each.candidate, name, value)
+        for each in last.values()
+        for name, value in each.measured.items()
+        if name in FIDELITY_LIMITS
+    )
