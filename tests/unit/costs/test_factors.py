@@ -3,11 +3,11 @@ from __future__ import annotations
 import math
 
 import pytest
+from fixtures.costing import ENGINE, machine, row
+from fixtures.devices import device
 
 from edgekit.costs.factors import ISA_CLASSES, Factors, Row, isa_class, read_factors, shipped_factors, write_factors
 from edgekit.device.profile import KNOWN_FEATURES
-from fixtures.costing import ENGINE, machine, row
-from fixtures.devices import device
 
 ANY = row({"file": 1.0}, "memory", isa="any")
 

@@ -4,12 +4,12 @@ import math
 from dataclasses import replace
 
 import pytest
+from fixtures.costing import ENGINE, observation, setting
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.costs import Estimate, Observation
 from edgekit.costs.learning import corrected
-from fixtures.costing import ENGINE, observation, setting
 
 ESTIMATE = Estimate(0.08, 0.125, "computed")  # the middle is 0.1
 

@@ -4,12 +4,12 @@ import math
 from typing import Any
 
 import pytest
+from fixtures.devices import device
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.costs.rates import UNITS, Rate, default_threads, rate
 from edgekit.device.profile import Cluster, DeviceProfile, Figure, MemoryBandwidth
-from fixtures.devices import device
 
 
 def measured(value: float) -> Figure:

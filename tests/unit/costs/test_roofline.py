@@ -3,6 +3,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from fixtures.costing import ENGINE, machine, measured, observation, row, setting
+from fixtures.devices import device
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -10,8 +12,6 @@ from edgekit.costs import Estimate, MemoryTerm, Setting, Term
 from edgekit.costs.rates import rate
 from edgekit.costs.roofline import combine, memory, seconds
 from edgekit.device.profile import MemoryBandwidth
-from fixtures.costing import ENGINE, machine, measured, observation, row, setting
-from fixtures.devices import device
 
 PRODUCTS = Term("products", 4e9, "flops")
 WEIGHTS = Term("weights", 80e6, "bytes")
