@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -55,3 +56,16 @@ class Limits:
         return {
             item.name: getattr(self, item.name) for item in fields(self) if getattr(self, item.name) != item.default
         }
+
+
+FIDELITY_LIMITS: Mapping[str, tuple[Literal["min", "max"], str]] = {
+    "mean cosine": ("min", "min_cosine"),
+    "neighbours kept": ("min", "min_neighbours"),
+    "agreement": ("min", "min_agreement"),
+    "top-1 agreement": ("min", "min_top1"),
+    "mean KL": ("max", "max_kl"),
+    "p99 KL": ("max", "max_kl_p99"),
+    "perplexity ratio": ("max", "max_perplexity_ratio"),
+    "drop": ("max", "max_drop"),
+}
+"""Of each fidelity figure in a report: which way it is bound, and the field of Limits that holds it."""

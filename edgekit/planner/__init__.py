@@ -1,44 +1,47 @@
-"""Planning: model + device + limits -> candidates in the order they are tried, and every rejection with its reason.
+"""Planning: model + setting + limits -> candidates in the order they are tried, and every rejection with its reason.
 
-Pure: no I/O, no clock; the same inputs give the same plan.
+Pure: no I/O, no clock; the same inputs give the same plan. docs/planning.md tells how edgekit chooses.
+
+    order       what is tried first                     holding     limits against estimates
+    remedies    what would have to change               advice      what would fit where nothing does
+    learning    what a measurement teaches              values      Plan and its parts
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from edgekit.costs import Estimate, Setting
+from edgekit.costs import Setting
 from edgekit.device import DeviceProfile
 from edgekit.limits import Limits, Preferences
 from edgekit.model import SourceModel
+from edgekit.planner.advice import Broken, advice, fitting_student
+from edgekit.planner.holding import Held, broken, counted_bytes, may_miss, ram_limit
+from edgekit.planner.learning import after_miss, speaks_against
+from edgekit.planner.order import in_order
+from edgekit.planner.remedies import remedy
 from edgekit.planner.values import Known, Miss, Plan, Sibling
+from edgekit.rules import Case, Remark, remarks, tightened
+from edgekit.rules.traits import is_aggressive, is_quantized
 from edgekit.strategies import STRATEGIES, Candidate, Engine, Rejection, load
 
-__all__ = ["Known", "Miss", "Plan", "Sibling", "after_miss", "counted_bytes", "plan", "propose"]
-
-# Which engine is tried first for a task: encoders and vision nets through ONNX Runtime, decoders through llama.cpp.
-_PREFERRED_ENGINE: Mapping[str, str] = {"causal-lm": "llama.cpp"}
+__all__ = [
+    "Known",
+    "Miss",
+    "Plan",
+    "Sibling",
+    "after_miss",
+    "counted_bytes",
+    "plan",
+    "propose",
+    "tightened",
+]
 
 # What to install where an engine is missing.
 ENGINE_PACKAGES: Mapping[Engine, str] = {
     "onnxruntime": "torch transformers onnx onnxruntime optimum-onnx",
     "llama.cpp": "gguf llama-cpp-python torch transformers",
 }
-
-# Below this many bits kept per weight a candidate counts as quantized; above, it is a fallback, tried last.
-_QUANTIZED_BELOW_BITS = 10.0
-
-# Figures that fall with every bit given up.
-_FIDELITY = (
-    "mean cosine",
-    "neighbours kept",
-    "agreement",
-    "top-1 agreement",
-    "mean KL",
-    "p99 KL",
-    "perplexity ratio",
-    "drop",
-)
 
 
 def propose(model: SourceModel, setting: Setting, strategy: str = "auto") -> tuple[Candidate | Rejection, ...]:
@@ -55,51 +58,88 @@ def plan(
     engines: Collection[Engine],
     preferences: Preferences = Preferences(),  # noqa: B008 (frozen)
     *,
-    siblings: Sequence[Sibling] = (),  # noqa: ARG001
-    known: Sequence[Known] = (),  # noqa: ARG001
-    data_at_hand: bool = False,  # noqa: ARG001
+    siblings: Sequence[Sibling] = (),
+    known: Sequence[Known] = (),
+    data_at_hand: bool = False,
 ) -> Plan:
     """Keep the offers that may hold every limit, in the order they should be tried.
 
-    `engines` are those installed here, where candidates are made and measured.
+    `engines` are those installed here, where candidates are made and measured. `siblings` are devices like this one
+    with more memory, the smallest first; `known` is fidelity measured before on this very model; `data_at_hand` says
+    that there is text or labels to train a student on.
 
-    An offer is rejected here only when even the low end of its estimate is over a limit; what may fit is tried and
-    measured.
+    An offer is rejected here only when even the optimistic end of its estimate is over a limit; what may fit is tried
+    and measured. Packing is for deploying, so that, unless --prefer accuracy asks for it, the unquantized model is the
+    fallback, chosen where no quantized candidate holds every limit.
     """
-    device = setting.device
-    ram_limit_bytes = device.ram_budget_bytes if limits.max_ram_bytes is None else limits.max_ram_bytes
-    candidates: list[Candidate] = []
-    rejections: list[Rejection] = []
-    for offer in offers:
-        if isinstance(offer, Rejection):
-            rejections.append(offer)
-        elif (rejection := _not_for_this_cpu(offer, device)) is not None:
+    case = Case(model, setting, limits, preferences)
+    gathered = tuple(offers)
+    proposed = [offer for offer in gathered if isinstance(offer, Candidate)]
+    refused = [offer for offer in gathered if isinstance(offer, Rejection)]
+    doubts = {each.label: speaks_against(each, proposed, known, limits) for each in proposed}
+    kept: list[Candidate] = []
+    over: list[Broken] = []
+    rejections = sorted(refused, key=repr)
+    for candidate in in_order(proposed, case, lambda each: doubts[each.label] != ""):
+        rejection = _unusable(candidate, case, engines, doubts[candidate.label])
+        held = None if rejection is not None else broken(candidate, setting, limits)
+        if rejection is not None:
             rejections.append(rejection)
-        elif offer.engine not in engines:
-            rejections.append(_missing_engine(offer))
-        elif (rejection := _over_a_limit(offer, device, limits, ram_limit_bytes)) is not None:
-            rejections.append(rejection)
+        elif held is not None:
+            over.append((candidate, held))
         else:
-            candidates.append(offer)
-    preferred = _PREFERRED_ENGINE.get(model.task, "onnxruntime")
-    candidates.sort(key=lambda candidate: _order(candidate, preferred))
+            kept.append(candidate)
+    told = [_rejection(candidate, held, case, siblings, kept) for candidate, held in over]
+    student = None if any(is_quantized(each) for each in kept) else fitting_student(case, over)
     return Plan(
         model=model.name,
         task=model.task,
-        device=device.name,
         kind=model.kind,
+        device=setting.device.name,
         limits=limits,
         preferences=preferences,
-        ram_limit_bytes=ram_limit_bytes,
-        candidates=tuple(candidates),
-        rejections=tuple(rejections),
+        ram_limit_bytes=ram_limit(limits, setting.device),
+        candidates=tuple(kept),
+        rejections=(*rejections, *told),
+        ram_counted=setting.device.ram.counted,
+        may_miss={each.label: names for each in kept if (names := may_miss(each, setting, limits))},
+        remarks=(*remarks(case, kept), *_doubts(kept, doubts)),
+        advice=() if kept else advice(case, over, told, siblings, student),
+        student=student if data_at_hand else None,
     )
 
 
-def _order(candidate: Candidate, preferred_engine: str) -> tuple[bool, bool, float, str]:
-    """Quantized before unquantized, the task's engine before the other, the most faithful first."""
-    fallback = candidate.faithfulness >= _QUANTIZED_BELOW_BITS
-    return (fallback, candidate.engine != preferred_engine, -candidate.faithfulness, candidate.label)
+def _unusable(candidate: Candidate, case: Case, engines: Collection[Engine], doubt: str) -> Rejection | None:
+    """Why the candidate cannot or should not be tried at all, whatever its estimates."""
+    rejection = _not_for_this_cpu(candidate, case.setting.device)
+    if rejection is None and candidate.engine not in engines:
+        rejection = _missing_engine(candidate)
+    if rejection is None and doubt and is_aggressive(candidate, case.model, case.preferences):
+        reason = f"measured fidelity does not allow so few bits: {doubt}"
+        return Rejection(candidate.label, reason, remedy="loosen that limit", estimated=False, broke="fidelity")
+    return rejection
+
+
+def _doubts(kept: Sequence[Candidate], doubts: Mapping[str, str]) -> list[Remark]:
+    return [
+        Remark("measured-before", each.label, f"tried last: {doubts[each.label]}")
+        for each in kept
+        if doubts[each.label]
+    ]
+
+
+def _rejection(
+    candidate: Candidate, held: Held, case: Case, siblings: Sequence[Sibling], kept: Sequence[Candidate]
+) -> Rejection:
+    return Rejection(
+        candidate.label,
+        held.told,
+        measured=held.optimistic,
+        limit=held.limit,
+        unit=held.unit,
+        remedy=remedy(candidate, held, case.model, case.setting, siblings, kept),
+        broke=held.name,
+    )
 
 
 def _not_for_this_cpu(candidate: Candidate, device: DeviceProfile) -> Rejection | None:
@@ -127,112 +167,3 @@ def _missing_engine(candidate: Candidate) -> Rejection:
         f"what it takes to make and measure it with {candidate.engine} is not installed here",
         remedy=f"pip install {ENGINE_PACKAGES[candidate.engine]}",
     )
-
-
-def counted_bytes(candidate: Candidate, device: DeviceProfile) -> Estimate:
-    """What of the candidate's memory the device's system holds against an app's limit."""
-    memory = candidate.memory
-    if device.ram.counted == "resident" or memory is None:
-        return candidate.ram_bytes
-    return Estimate(
-        memory.anonymous.low + memory.kv_bytes + memory.activations.low,
-        memory.anonymous.high + memory.kv_bytes + memory.activations.high,
-        "anonymous memory, KV cache and activations",
-        memory.peak.leans_on,
-    )
-
-
-def _over_a_limit(
-    candidate: Candidate, device: DeviceProfile, limits: Limits, ram_limit_bytes: int | None
-) -> Rejection | None:
-    if ram_limit_bytes is not None and candidate.ram_bytes.low > ram_limit_bytes:
-        return Rejection(
-            candidate.label,
-            f"needs more RAM than {device.title} lets an app use",
-            measured=candidate.ram_bytes.low,
-            limit=ram_limit_bytes,
-            unit="bytes",
-            remedy=_smaller_context(candidate, limits, ram_limit_bytes),
-        )
-    if limits.max_disk_bytes is not None and candidate.disk_bytes.low > limits.max_disk_bytes:
-        return Rejection(
-            candidate.label,
-            "is larger than --max-disk",
-            measured=candidate.disk_bytes.low,
-            limit=limits.max_disk_bytes,
-            unit="bytes",
-            remedy="raise --max-disk or choose fewer bits per weight",
-        )
-    speed = candidate.tokens_per_s
-    if limits.min_tokens_per_s is not None and speed is not None and speed.high < limits.min_tokens_per_s:
-        return Rejection(
-            candidate.label,
-            "decodes more slowly than --min-tokens-per-s",
-            measured=speed.high,
-            limit=limits.min_tokens_per_s,
-            unit="tokens/s",
-            remedy="choose fewer bits per weight or a smaller model",
-        )
-    latency = candidate.latency_ms
-    if limits.max_latency_ms is not None and latency is not None and latency.low > limits.max_latency_ms:
-        return Rejection(
-            candidate.label,
-            "is slower than --max-latency-ms",
-            measured=latency.low,
-            limit=limits.max_latency_ms,
-            unit="ms",
-            remedy="raise --max-latency-ms or choose a smaller model",
-        )
-    return None
-
-
-def _smaller_context(candidate: Candidate, limits: Limits, ram_limit_bytes: int) -> str:
-    """Whether a shorter context would fit, else by how much the model must shrink."""
-    over = candidate.ram_bytes.low - ram_limit_bytes
-    if candidate.kv_bytes > over and limits.context_tokens > 0:
-        bytes_per_token = candidate.kv_bytes / limits.context_tokens
-        fits = int(limits.context_tokens - over / bytes_per_token) // 128 * 128
-        if fits >= 128:
-            return f"fits with --context {fits}"
-    share = ram_limit_bytes / candidate.ram_bytes.low
-    return f"a device with {candidate.ram_bytes.low / 2**20:.0f} MiB for an app, or a model {share:.0%} of this size"
-
-
-def after_miss(
-    candidate: Candidate,
-    missed: Iterable[Miss],
-    remaining: Iterable[Candidate],
-    figures: Mapping[str, float] = {},  # noqa: ARG001
-    limits: Limits = Limits(),  # noqa: ARG001,B008
-) -> tuple[tuple[Candidate, ...], tuple[Rejection, ...]]:
-    """What is still worth trying once `candidate` was measured and missed: (kept, rejected with what was learnt).
-
-    A fidelity limit missed rules out the less faithful of the same strategy. A memory or size limit missed shifts the
-    other estimates of that strategy by the error seen, and rules out those that are then over it.
-    """
-    kept = list(remaining)
-    rejected: list[Rejection] = []
-    for miss in missed:
-        still = []
-        for other in kept:
-            reason = _learnt(candidate, miss, other)
-            if reason is None:
-                still.append(other)
-            else:
-                rejected.append(reason)
-        kept = still
-    return tuple(kept), tuple(rejected)
-
-
-def _learnt(candidate: Candidate, miss: Miss, other: Candidate) -> Rejection | None:
-    if other.strategy != candidate.strategy:
-        return None
-    if miss.name in _FIDELITY and other.faithfulness < candidate.faithfulness:
-        reason = f"keeps fewer bits than {candidate.label}, which missed {miss.name}"
-        return Rejection(other.label, reason, miss.measured, miss.limit, remedy=f"loosen {miss.flag}", estimated=False)
-    if miss.name == "peak RSS":
-        expected = other.ram_bytes.mid + miss.measured - candidate.ram_bytes.mid
-        if expected > miss.limit:
-            reason = f"expected to miss {miss.name} too, from the error seen on {candidate.label}"
-            return Rejection(other.label, reason, expected, miss.limit, "bytes", f"raise {miss.flag}")
-    return None

@@ -97,7 +97,10 @@ def _per_second(estimate: Estimate, count: int) -> Estimate:
 
 @dataclass(frozen=True)
 class Rejection:
-    """A candidate that is not tried, and the one reason: what was found, the limit it broke, what would change it."""
+    """A candidate that is not tried, and the one reason: what was found, the limit it broke, what would change it.
+
+    `broke` names the limit in a word or two ("RAM", "disk", "mean KL"); it is empty where no limit was at stake.
+    """
 
     label: str
     reason: str
@@ -106,6 +109,7 @@ class Rejection:
     unit: str = ""
     remedy: str = ""
     estimated: bool = True
+    broke: str = ""
 
 
 @dataclass(frozen=True)

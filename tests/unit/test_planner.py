@@ -155,12 +155,12 @@ def test_a_fidelity_miss_rules_out_fewer_bits_of_the_same_strategy_only() -> Non
     assert not rejected[0].estimated
 
 
-def test_a_memory_miss_shifts_the_other_estimates_by_the_error_seen() -> None:
-    tried, close, small = candidate(8.5, 100), candidate(5.7, 70), candidate(4.9, 60)
-    miss = Miss("peak RSS", measured=140, limit=105, flag="--max-ram")  # 40 more than estimated
+def test_a_memory_miss_moves_the_other_estimates_by_the_error_seen() -> None:
+    tried, close, small = candidate(8.5, 100), candidate(5.7, 80), candidate(4.9, 60)
+    miss = Miss("peak RSS", measured=140, limit=105, flag="--max-ram")  # 1.4 times what was estimated
     kept, rejected = after_miss(tried, [miss], [close, small])
-    assert kept == (small,)  # 60 + 40 is within 105, 70 + 40 is not
-    assert rejected[0].measured == 110
+    assert kept == (small,)  # 1.4 * 60 is within 105, 1.4 * 80 is not
+    assert rejected[0].measured == pytest.approx(112)
 
 
 def test_a_cpu_without_what_the_engine_needs_is_not_given_it() -> None:

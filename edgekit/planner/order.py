@@ -1,0 +1,118 @@
+"""The order in which candidates are tried. It is of all offers, before any limit: a limit leaves gaps, and moves none.
+
+The one exception are types that measured fidelity speaks against, which go last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edgekit.costs import TIMED_TOKENS
+from edgekit.rules import Case
+from edgekit.rules.traits import (
+    LONG_PROMPT_TOKENS,
+    is_aggressive,
+    is_carried,
+    is_held_back,
+    is_quantized,
+    is_requantized,
+    task_engine,
+)
+from edgekit.strategies import Candidate
+
+Key = tuple[float | str, ...]
+
+
+def in_order(offers: Sequence[Candidate], case: Case, doubted: Callable[[Candidate], bool]) -> list[Candidate]:
+    """The offers, the best first: by `case.preferences`, after what the rules say whatever is preferred.
+
+    No preference: the most faithful quantized one, of the task's engine before the other, ties to the faster; the
+    unquantized ones are the fallback. accuracy: the most faithful. speed: the fastest; intervals that overlap are a tie
+    and go to the more faithful, unknown speeds last. size: the fewest bytes.
+    """
+    by_preference = _PREFERENCES[case.preferences.prefer or "quantized"](offers, case)
+    return sorted(offers, key=lambda each: (_tier(each, case, doubted), *by_preference(each), repr(each)))
+
+
+def _tier(candidate: Candidate, case: Case, doubted: Callable[[Candidate], bool]) -> int:
+    model = case.model
+    if is_aggressive(candidate, model, case.preferences) or doubted(candidate):
+        return 3
+    if is_carried(candidate, model):
+        return 0
+    fewer = model.quantization is not None and candidate.faithfulness <= model.quantization.bits
+    return 2 if fewer and is_requantized(candidate, model) else 1
+
+
+def _quantized_first(offers: Sequence[Candidate], case: Case) -> Callable[[Candidate], Key]:  # noqa: ARG001
+    engine = task_engine(case.model.task)
+    return lambda each: (
+        not is_quantized(each),
+        each.engine != engine,
+        -each.faithfulness,
+        cost_ms(each, case)[2],
+        each.label,
+    )
+
+
+def _accurate_first(offers: Sequence[Candidate], case: Case) -> Callable[[Candidate], Key]:  # noqa: ARG001
+    engine = task_engine(case.model.task)
+    return lambda each: (-each.faithfulness, each.engine != engine, cost_ms(each, case)[2], each.label)
+
+
+def _small_first(offers: Sequence[Candidate], case: Case) -> Callable[[Candidate], Key]:  # noqa: ARG001
+    return lambda each: (each.disk_bytes.mid, -each.faithfulness, cost_ms(each, case)[2], each.label)
+
+
+def _fast_first(offers: Sequence[Candidate], case: Case) -> Callable[[Candidate], Key]:
+    engine = task_engine(case.model.task)
+    costs = {each.label: cost_ms(each, case) for each in offers}
+    groups = ties({label: (low, high) for label, (low, high, _) in costs.items()})
+    return lambda each: (
+        is_held_back(each, case.model, case.setting),
+        groups[each.label],
+        -each.faithfulness,
+        each.engine != engine,
+        each.label,
+    )
+
+
+_PREFERENCES = {
+    "quantized": _quantized_first,
+    "accuracy": _accurate_first,
+    "size": _small_first,
+    "speed": _fast_first,
+}
+
+
+def ties(intervals: dict[str, tuple[float, float]]) -> dict[str, int]:
+    """Groups of intervals, the smallest first: each holds what overlaps with its smallest."""
+    left = sorted(intervals, key=lambda label: (sum(intervals[label]), label))
+    groups: dict[str, int] = {}
+    while left:
+        leader = intervals[left[0]]
+        for label in [label for label in left if intervals[label][0] <= leader[1]]:
+            groups[label] = max(groups.values(), default=-1) + 1 if label == left[0] else groups[left[0]]
+        left = [label for label in left if label not in groups]
+    return groups
+
+
+def cost_ms(candidate: Candidate, case: Case) -> tuple[float, float, float]:
+    """(low, high, middle) in ms of what `--prefer speed` compares; infinite where it is unknown.
+
+    Encoders: one input of the timed length. Decoders: one token; where long prompts are asked, the longest of them and
+    the tokens of an answer.
+    """
+    speed, latency = candidate.tokens_per_s, candidate.latency_ms
+    if case.model.task != "causal-lm":
+        low, high = (latency.low, latency.high) if latency else _UNKNOWN
+        return low, high, (low + high) / 2
+    low, high = (1e3 / speed.high, 1e3 / max(speed.low, 1e-9)) if speed else _UNKNOWN
+    longest = max(case.setting.lengths, default=0)
+    first = candidate.ttft_at.get(longest)
+    if longest >= LONG_PROMPT_TOKENS and first is not None:
+        low, high = first.low + TIMED_TOKENS * low, first.high + TIMED_TOKENS * high
+    return low, high, (low + high) / 2
+
+
+_UNKNOWN = (float("inf"), float("inf"))

@@ -1,0 +1,124 @@
+"""What would have to change for a candidate that breaks a limit. "Fits" means that the whole interval does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from edgekit.costs import Estimate, Setting
+from edgekit.costs.roofline import memory
+from edgekit.model import SourceModel
+from edgekit.planner.holding import Held, counted_bytes
+from edgekit.planner.values import Sibling
+from edgekit.report import show
+from edgekit.strategies import Candidate
+
+CONTEXT_STEP = 128
+_MOST_TOLD = 2
+
+
+def remedy(
+    candidate: Candidate,
+    held: Held,
+    model: SourceModel,
+    setting: Setting,
+    siblings: Sequence[Sibling],
+    kept: Sequence[Candidate],
+) -> str:
+    """Up to two changes, the smallest first; never empty."""
+    told: list[str] = []
+    if held.name == "RAM":
+        told += _less_context(candidate, held, model, setting)
+        if held.from_device:
+            told += _entitled(held, setting)
+            told += larger_device(held, siblings)
+    fewer = [each for each in kept if each.faithfulness < candidate.faithfulness]
+    if fewer:
+        told.append(f"{max(fewer, key=lambda each: each.faithfulness).label} may fit")
+    if not held.from_device:
+        told.append(f"{held.flag} {_flag_value(held)} would allow it")
+    if not told:
+        share = held.limit / held.optimistic
+        told.append(f"{show(held.pessimistic, held.unit)} for an app, or a model {share:.0%} of this size")
+    return ", or ".join(told[:_MOST_TOLD])
+
+
+def fitting_context(candidate: Candidate, held: Held, model: SourceModel, setting: Setting) -> tuple[int, bool] | None:
+    """(the largest multiple of 128 tokens at which the candidate's memory fits, whether its whole interval does)."""
+    tokens = cached_tokens(model, setting)
+    if not candidate.kv_bytes:
+        return None
+    for sure in (True, False):
+
+        def fits(steps: int, sure: bool = sure) -> bool:
+            needed = _at_context(candidate, steps * CONTEXT_STEP / tokens, setting)
+            return (needed.high if sure else needed.low) <= held.limit
+
+        steps = _last(fits, (tokens - 1) // CONTEXT_STEP)
+        if steps:
+            return steps * CONTEXT_STEP, sure
+    return None
+
+
+def cached_tokens(model: SourceModel, setting: Setting) -> int:
+    """Tokens that the KV cache is sized for: those asked, as far as the model has positions."""
+    positions = model.config.get("max_position_embeddings")
+    if not isinstance(positions, int) or positions < 1:
+        positions = model.text.max_tokens if model.text is not None else setting.context_tokens
+    return max(1, min(setting.context_tokens, positions))
+
+
+def _last(fits: Callable[[int], bool], most: int) -> int:
+    """The largest number from 1 to `most` that fits, 0 if none does; what fits, fits with less too."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def _at_context(candidate: Candidate, share: float, setting: Setting) -> Estimate:
+    """What counts against RAM with the KV cache at `share` of its size, by the same arithmetic as the estimate."""
+    if candidate.work is None or candidate.memory is None:
+        saved = candidate.kv_bytes * (1 - share)
+        counted = counted_bytes(candidate, setting.device)
+        return replace(counted, low=counted.low - saved, high=counted.high - saved)
+    terms = [replace(term, bytes=term.bytes * share) if term.part == "kv" else term for term in candidate.work.memory]
+    needed = memory(terms, candidate.engine, setting)
+    return counted_bytes(replace(candidate, memory=needed, ram_bytes=needed.peak), setting.device)
+
+
+def _less_context(candidate: Candidate, held: Held, model: SourceModel, setting: Setting) -> list[str]:
+    found = fitting_context(candidate, held, model, setting)
+    if found is None:
+        return []
+    tokens, sure = found
+    return [f"{'fits' if sure else 'may fit'} with --context {tokens}"]
+
+
+def _entitled(held: Held, setting: Setting) -> list[str]:
+    """iOS and Android let some apps use more, by an entry in the app's own manifest."""
+    entitled = setting.device.ram.app_entitled_bytes.value
+    if entitled is None or entitled < held.pessimistic:
+        return []
+    return [f"fits the {show(entitled, 'bytes')} of an app entitled to more memory"]
+
+
+def larger_device(held: Held, siblings: Sequence[Sibling]) -> list[str]:
+    for verb, needed in (("fits", held.pessimistic), ("may fit", held.optimistic)):
+        for sibling in siblings:
+            if sibling.app_bytes is not None and sibling.app_bytes >= needed:
+                return [f"{verb} the {sibling.title}"]
+    return []
+
+
+def _flag_value(held: Held) -> str:
+    """The pessimistic end, rounded to two or three digits on the side that holds."""
+    value = held.pessimistic
+    if held.unit == "bytes":
+        scale, unit = (10**6, "MB") if value >= 10**6 else (10**3, "KB")
+        return f"{math.ceil(value / scale)}{unit}"
+    step = 10.0 ** (math.floor(math.log10(value)) - 1) if value > 0 else 1.0
+    rounded = math.ceil(value / step) * step if held.bound == "max" else math.floor(value / step) * step
+    return f"{rounded:.12g}"

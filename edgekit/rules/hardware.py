@@ -1,0 +1,58 @@
+"""Rules about the device: what its system counts, what is not known of it, what is not used."""
+
+from __future__ import annotations
+
+from edgekit.costs import Phase
+from edgekit.costs.rates import rate
+from edgekit.rules.case import Case
+
+
+def shared_gpu(case: Case) -> str | None:
+    gpu = case.setting.device.gpu
+    if gpu is None or not gpu.shared_memory:
+        return None
+    return f"{gpu.name} shares the memory: layers offloaded to it would count against RAM all the same"
+
+
+def cpu_only(case: Case) -> str | None:
+    gpu = case.setting.device.gpu
+    return None if gpu is None else f"the bundle's runtime runs on the CPU, so no estimate counts on {gpu.name}"
+
+
+def anonymous(case: Case) -> str | None:
+    device = case.setting.device
+    if device.ram.counted != "anonymous":
+        return None
+    return f"{device.os} counts anonymous memory, KV cache and activations; pages of the mapped file are left out"
+
+
+def unknown_ram(case: Case) -> str | None:
+    device = case.setting.device
+    if device.ram_budget_bytes is not None or case.limits.max_ram_bytes is not None:
+        return None
+    return f"no memory limit could be held: what {device.title} lets an app use is not known; --max-ram sets one"
+
+
+_RATES = {"flops": "float32 throughput", "int8_ops": "8-bit throughput", "bytes": "memory bandwidth"}
+
+
+def unknown_speed(case: Case) -> str | None:
+    candidate, setting = case.candidate, case.setting
+    assert candidate is not None
+    phase: Phase = "decode" if case.model.task == "causal-lm" else "encode"
+    if (candidate.tokens_per_s if phase == "decode" else candidate.latency_ms) is not None:
+        return None
+    by_tokens = candidate.work.terms.get(phase, {}) if candidate.work is not None else {}
+    units = {term.unit for terms in by_tokens.values() for term in terms}
+    missing = [
+        told
+        for unit, told in _RATES.items()
+        if unit in units and rate(setting.device, unit, setting.threads) is None  # type: ignore[arg-type]
+    ]
+    if not by_tokens:
+        why = "the model's shapes do not tell its work"
+    elif missing:
+        why = f"no {' and no '.join(missing)} is known of {setting.device.title}"
+    else:
+        why = f"edgekit has no measurement of {candidate.engine} for such work"
+    return f"no speed was estimated because {why}"

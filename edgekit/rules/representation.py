@@ -1,0 +1,167 @@
+"""Rules about how weights are stored: types, layouts, and what the source is made of."""
+
+from __future__ import annotations
+
+from edgekit.report import show
+from edgekit.rules.case import Case
+from edgekit.rules.traits import (
+    AGGRESSIVE_BELOW,
+    FOUR_BIT_BELOW,
+    LONG_PROMPT_TOKENS,
+    SENSITIVE_LIMITS,
+    UNQUANTIZED_BITS,
+    embedding_parameters,
+    is_aggressive,
+    is_carried,
+    is_held_back,
+    is_requantized,
+    task_engine,
+    tightened,
+)
+from edgekit.strategies import Candidate
+
+_DOMINANT_SHARE = 0.4
+_SUPER_BLOCK = 256
+
+
+def engine_order(case: Case) -> str | None:
+    assert case.candidate is not None
+    first = task_engine(case.model.task)
+    if case.candidate.engine == first or case.preferences.prefer is not None:
+        return None
+    if first == "llama.cpp":
+        return "comes after llama.cpp, which maps a decoder's weights, caches keys and values, and streams"
+    return "comes after ONNX Runtime, whose graphs are the encoders' and vision nets' own, fused and 8-bit throughout"
+
+
+def saturation(case: Case) -> str | None:
+    assert case.candidate is not None
+    cpu, device = case.setting.device.cpu, case.setting.device
+    has_vnni = device.has("avx512_vnni") or device.has("avx_vnni")
+    if not _is_onnx_int8(case.candidate) or cpu.arch != "x86_64" or has_vnni:
+        return None
+    return (
+        "x86 without VNNI saturates in 8-bit products, so the weights keep 7 bits (reduce_range); other CPUs then give "
+        "the same answers"
+    )
+
+
+def _is_onnx_int8(candidate: Candidate) -> bool:
+    return candidate.engine == "onnxruntime" and FOUR_BIT_BELOW <= candidate.faithfulness < UNQUANTIZED_BITS
+
+
+def convolutions(case: Case) -> str | None:
+    assert case.candidate is not None
+    kernels = any(len(tensor.shape) == 4 and tensor.shape[0] > 1 for tensor in case.model.tensors)
+    if not kernels or not _is_onnx_int8(case.candidate):
+        return None
+    return (
+        "8-bit convolutions take calibrated ranges (static QDQ) or stay in float32: quantized dynamically they run "
+        "several times slower than float32"
+    )
+
+
+def four_bit(case: Case) -> str | None:
+    candidate = case.candidate
+    assert candidate is not None
+    if candidate.faithfulness >= FOUR_BIT_BELOW:
+        return None
+    if case.model.task != "causal-lm":
+        return (
+            "4-bit weights help where one token at a time is bound by bandwidth; an encoder computes on whole texts, "
+            "so it is not sent here for speed"
+        )
+    longest = max(case.setting.lengths, default=0)
+    if longest < LONG_PROMPT_TOKENS:
+        return None
+    told = "after the types with more bits" if is_held_back(candidate, case.model, case.setting) else "as estimated"
+    return f"4-bit weights help decoding and can slow long prompts: at {longest} tokens --prefer speed counts it {told}"
+
+
+def repacked(case: Case) -> str | None:
+    candidate = case.candidate
+    assert candidate is not None
+    if candidate.work is None:
+        return None
+    copied = sum(term.bytes for term in candidate.work.memory if "repack" in term.name)
+    if copied <= 0:
+        return None
+    return f"the engine copies {show(copied, 'bytes')} of its blocks into this CPU's order: anonymous memory"
+
+
+def narrow_rows(case: Case) -> str | None:
+    candidate = case.candidate
+    assert candidate is not None
+    if not any("_K" in option for option in candidate.options.values()):
+        return None
+    matrices = [tensor for tensor in case.model.tensors if len(tensor.shape) == 2]
+    narrow = [tensor for tensor in matrices if tensor.shape[-1] % _SUPER_BLOCK]
+    if not narrow:
+        return None
+    share = sum(t.elements for t in narrow) / max(1, sum(t.elements for t in matrices))
+    return (
+        f"{share:.0%} of its weights lie in rows that are no multiple of {_SUPER_BLOCK}: they take a wider type with "
+        "blocks of 32, so the file is larger than the name says"
+    )
+
+
+def embeddings(case: Case) -> str | None:
+    share = embedding_parameters(case.model) / max(1, case.model.parameters)
+    if share < _DOMINANT_SHARE:
+        return None
+    return f"the embedding table is {share:.0%} of the weights: it sets the size, and fewer layers change it little"
+
+
+def carried(case: Case) -> str | None:
+    candidate, stored = case.candidate, case.model.quantization
+    assert candidate is not None
+    if stored is None or stored.method == "qat" or not is_carried(candidate, case.model):
+        return None
+    return f"the weights are {stored.method} already and this type holds them without another loss: first"
+
+
+def trained_for(case: Case) -> str | None:
+    candidate, stored = case.candidate, case.model.quantization
+    assert candidate is not None
+    if stored is None or stored.method != "qat" or not is_carried(candidate, case.model):
+        return None
+    return f"the weights were trained for this type ({stored.evidence or 'quantization-aware training'}): first"
+
+
+def requantized(case: Case) -> str | None:
+    assert case.candidate is not None
+    if not is_requantized(case.candidate, case.model):
+        return None
+    stored = case.model.quantization
+    assert stored is not None
+    return f"would round weights that are {stored.method} already a second time: only after {stored.lossless}"
+
+
+def without_carrier(case: Case) -> str | None:
+    stored = case.model.quantization
+    if stored is None or stored.lossless or stored.method == "qat":
+        return None
+    return f"its weights are {stored.method} of {stored.bits:g} bits, which no type here holds without another loss"
+
+
+def base(case: Case) -> str | None:
+    if case.model.task != "causal-lm" or case.model.kind != "base":
+        return None
+    return "a base model, not a chat model: it continues text, and no chat template is invented"
+
+
+def aggressive(case: Case) -> str | None:
+    candidate = case.candidate
+    assert candidate is not None
+    if not is_aggressive(candidate, case.model, case.preferences):
+        return None
+    sensitive = "" if candidate.faithfulness < AGGRESSIVE_BELOW else " and --sensitivity high"
+    return f"{candidate.faithfulness:g} bits a weight{sensitive}: last, unless measured fidelity rules it out"
+
+
+def sensitive_limits(case: Case) -> str | None:
+    if case.preferences.sensitivity != "high":
+        return None
+    held = tightened(case.limits, case.preferences)
+    told = [f"--{name.replace('_', '-')} {getattr(held, name):g}" for name in SENSITIVE_LIMITS]
+    return f"--sensitivity high holds {', '.join(told)}"

@@ -1,0 +1,74 @@
+"""What the planner orders candidates by: the predicates behind the rules, so that what is printed is what was done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgekit.costs import Setting
+from edgekit.limits import Limits, Preferences
+from edgekit.model import SourceModel
+from edgekit.strategies import Candidate, Engine
+
+UNQUANTIZED_BITS = 10.0
+"""From this many bits kept per weight a candidate counts as unquantized."""
+FOUR_BIT_BELOW = 5.0
+"""Candidates below this are of the 4-bit weight-only kind: Q4_0 keeps 4.5 bits, Q4_K_M 4.9."""
+AGGRESSIVE_BELOW = 4.0
+LONG_PROMPT_TOKENS = 1024
+SENSITIVE_LIMITS = {"max_kl": 0.02, "min_top1": 0.95, "min_cosine": 0.99, "min_agreement": 0.995}
+"""What --sensitivity high holds where the user asked nothing."""
+
+
+def tightened(limits: Limits, preferences: Preferences) -> Limits:
+    """The limits that are held: with sensitivity "high" stricter ones for those left at their default."""
+    if preferences.sensitivity != "high":
+        return limits
+    asked = limits.changed()
+    return replace(limits, **{name: value for name, value in SENSITIVE_LIMITS.items() if name not in asked})  # type: ignore[arg-type]
+
+
+def task_engine(task: str) -> Engine:
+    """The engine that is tried first: llama.cpp for decoders, ONNX Runtime for everything else."""
+    return "llama.cpp" if task == "causal-lm" else "onnxruntime"
+
+
+def is_quantized(candidate: Candidate) -> bool:
+    return candidate.faithfulness < UNQUANTIZED_BITS
+
+
+def is_carried(candidate: Candidate, model: SourceModel) -> bool:
+    """Whether the candidate's type holds the source's own quantized weights without another loss."""
+    lossless = model.quantization.lossless if model.quantization is not None else ""
+    return lossless != "" and lossless in candidate.options.values()
+
+
+def is_requantized(candidate: Candidate, model: SourceModel) -> bool:
+    """Whether weights that are quantized already would be rounded a second time, onto another grid."""
+    stored = model.quantization
+    return stored is not None and stored.lossless != "" and is_quantized(candidate) and not is_carried(candidate, model)
+
+
+def is_aggressive(candidate: Candidate, model: SourceModel, preferences: Preferences) -> bool:
+    """Below four bits, or below five where the user marked the task as sensitive."""
+    below = FOUR_BIT_BELOW if preferences.sensitivity == "high" else AGGRESSIVE_BELOW
+    return candidate.faithfulness < below and not is_carried(candidate, model)
+
+
+def is_held_back(candidate: Candidate, model: SourceModel, setting: Setting) -> bool:
+    """Whether a 4-bit weight-only type is not chosen for speed: in encoders, and for long prompts of unknown cost."""
+    if candidate.faithfulness >= FOUR_BIT_BELOW:
+        return False
+    longest = max(setting.lengths, default=0)
+    return model.task != "causal-lm" or (longest >= LONG_PROMPT_TOKENS and longest not in candidate.ttft_at)
+
+
+def embedding_parameters(model: SourceModel) -> int:
+    """Of the token table, by the vocabulary in its shape; 0 where none is known."""
+    vocabulary = model.config.get("vocab_size")
+    tables = [
+        tensor.elements
+        for tensor in model.tensors
+        if len(tensor.shape) == 2 and "embd" in tensor.name.replace("embed", "embd")
+        and (vocabulary is None or vocabulary in tensor.shape)
+    ]  # fmt: skip
+    return max(tables, default=0)
