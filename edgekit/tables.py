@@ -3,72 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from edgekit.grid import table
+from edgekit.plan_table import plan_text, plan_value
+
 if TYPE_CHECKING:
-    from edgekit.costs import Estimate
     from edgekit.device import Summary
-    from edgekit.planner import Plan
 
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, two spaces between."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
-
-
-def plan_value(plan: Plan) -> dict[str, Any]:
-    """A plan as plain values, for --json."""
-    value = asdict(plan)
-    for entry, candidate in zip(value["candidates"], plan.candidates, strict=True):
-        entry["label"] = candidate.label
-    return value
-
-
-def plan_text(plan: Plan, explain: bool = False) -> str:
-    from edgekit.report import show
-
-    def interval(estimate: Estimate | None, unit: str) -> str:
-        return "unknown" if estimate is None else f"{show(estimate.low, unit)} to {show(estimate.high, unit)}"
-
-    budget = "unknown" if plan.ram_limit_bytes is None else show(plan.ram_limit_bytes, "bytes")
-    context = f"; context {plan.limits.context_tokens} tokens" if plan.task == "causal-lm" else ""
-    told = [f"{plan.model} ({plan.task}) for {plan.device}; RAM limit {budget}{context}", ""]
-    rows = [
-        (
-            str(number),
-            each.label,
-            interval(each.disk_bytes, "bytes"),
-            interval(each.ram_bytes, "bytes"),
-            interval(each.tokens_per_s, "tokens/s") if plan.task == "causal-lm" else interval(each.latency_ms, "ms"),
-        )
-        for number, each in enumerate(plan.candidates, 1)
-    ]
-    speed = "decode speed" if plan.task == "causal-lm" else "latency"
-    told.append(table(("", "candidate", "disk", "RAM", speed), rows) if rows else "no candidate can fit")
-    told += ["", "Every figure above is an estimate; pack tries the candidates in this order and measures them."]
-    told += [f"{each.label}: {note}" for each in plan.candidates for note in each.notes]
-    if explain:
-        told += [
-            f"{each.label} leans on {name}"
-            for each in plan.candidates
-            for estimate in (each.disk_bytes, each.ram_bytes, each.latency_ms, each.tokens_per_s)
-            if estimate is not None
-            for name in dict.fromkeys((estimate.basis, *estimate.leans_on))
-        ]
-    if plan.rejections:
-        told += ["", "not tried:"]
-    for rejection in plan.rejections:
-        figures = ""
-        if rejection.measured is not None:
-            figures = f" ({show(rejection.measured, rejection.unit)} against {show(rejection.limit, rejection.unit)})"
-        remedy = f"; {rejection.remedy}" if rejection.remedy else ""
-        told.append(f"  {rejection.label}: {rejection.reason}{figures}{remedy}")
-    return "\n".join(told)
+__all__ = ["devices_text", "facts_text", "plan_text", "plan_value", "run_text"]
 
 
 def devices_text(summaries: Sequence[Summary]) -> str:

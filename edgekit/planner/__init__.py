@@ -16,6 +16,7 @@ from edgekit.device import DeviceProfile
 from edgekit.limits import Limits, Preferences
 from edgekit.model import SourceModel
 from edgekit.planner.advice import Broken, advice, fitting_student
+from edgekit.planner.expectation import expected_fidelity
 from edgekit.planner.holding import Held, broken, counted_bytes, may_miss, ram_limit
 from edgekit.planner.learning import after_miss, speaks_against
 from edgekit.planner.order import in_order
@@ -103,6 +104,7 @@ def plan(
         rejections=(*rejections, *told),
         ram_counted=setting.device.ram.counted,
         may_miss={each.label: names for each in kept if (names := may_miss(each, setting, limits))},
+        expectations={each.label: expected_fidelity(each, model, known) for each in kept},
         remarks=(*remarks(case, kept), *_doubts(kept, doubts)),
         advice=() if kept else advice(case, over, told, siblings, student),
         student=student if data_at_hand else None,

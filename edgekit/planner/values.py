@@ -47,7 +47,8 @@ class Sibling(Protocol):
 class Plan:
     """Candidates in the order they will be tried; everything else with the one reason it will not be.
 
-    `may_miss` names, for a candidate's label, the limits that its interval straddles. `ram_counted` is what the device
+    `may_miss` names, for a candidate's label, the limits that its interval straddles; `expectations`
+    say in words how close it will be. `ram_counted` is what the device
     holds against `ram_limit_bytes`. `remarks` are the rules that bit; `advice` says what would fit where nothing does;
     `student` is a proposal, made only where there is data to train it on.
     """
@@ -63,6 +64,7 @@ class Plan:
     rejections: tuple[Rejection, ...]
     ram_counted: Literal["resident", "anonymous"] = "resident"
     may_miss: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    expectations: Mapping[str, str] = field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
     advice: tuple[str, ...] = ()
     student: Student | None = None

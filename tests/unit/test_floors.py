@@ -14,7 +14,7 @@ PACKAGE = ROOT / "edgekit"
 
 # A module may import from any floor below its own, and from its own package.
 FLOORS = (
-    ("errors", "progress", "resources", "quiet", "samples", "limits"),
+    ("errors", "progress", "resources", "quiet", "samples", "limits", "grid"),
     ("device", "checkpoint", "output", "manifest"),
     ("costs", "model"),
     ("torch_model", "report", "setting"),
@@ -27,7 +27,7 @@ FLOORS = (
     ("findings",),
     ("history",),
     ("attempts",),
-    ("packer", "inspection", "running"),
+    ("packer", "inspection", "running", "plan_table"),
     ("revalidate", "tables"),
     ("flags", "manual"),
     ("commands",),

@@ -1,0 +1,32 @@
+"""Plain text tables and paragraphs for a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+PAGE_COLUMNS = 110
+_LEAST_COLUMNS = 24
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], columns: int | None = None) -> str:
+    """Columns as wide as their widest cell, two spaces between; with `columns`, the last is wrapped to that width."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    if columns is not None:
+        room = columns - sum(widths[:-1]) - 2 * (len(widths) - 1)
+        widths[-1] = min(widths[-1], max(room, _LEAST_COLUMNS, len(header[-1])))
+    lines = [line for row in [header, ["-" * width for width in widths], *rows] for line in _wrapped(row, widths[-1])]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _wrapped(row: Sequence[str], width: int) -> list[list[str]]:
+    """The row's lines: its last cell may need more than one."""
+    pieces = textwrap.wrap(row[-1], width, break_long_words=False, break_on_hyphens=False) or [""]
+    return [[*row[:-1], pieces[0]], *([*("" for _ in row[:-1]), piece] for piece in pieces[1:])]
+
+
+def paragraph(text: str, indent: str = "  ", columns: int = PAGE_COLUMNS) -> str:
+    """`text` wrapped to the page, further lines indented."""
+    return textwrap.fill(text, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
