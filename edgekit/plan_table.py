@@ -42,7 +42,7 @@ def plan_text(plan: Plan, explain: bool = False) -> str:
         told += ["", "why:"]
         told += [paragraph(f"  {each.subject}: {each.reason} [{each.rule}]", "    ") for each in plan.remarks]
     told += _advice(plan)
-    if explain:
+    if explain and plan.candidates:
         told += ["", *_grounds(plan)]
     return "\n".join(told)
 
@@ -118,17 +118,15 @@ def interval(estimate: Estimate | None, unit: str) -> str:
 
     if estimate is None:
         return "unknown"
-    high, _, name = show(estimate.high, unit).partition(" ")
+    name = show(estimate.high, unit).rpartition(" ")[2]
     scale = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}.get(name, 1)
-    if unit == "bytes":
-        low, high = f"{estimate.low / scale:.4g}", f"{estimate.high / scale:.4g}"
-        return f"{high} {name}" if low == high else f"{low}-{high} {name}"
-    low, high = (_digits(value) for value in (estimate.low, estimate.high))
+    unit = name if unit == "bytes" else unit
+    low, high = (_digits(value / scale) for value in (estimate.low, estimate.high))
     return f"{high} {unit}" if low == high else f"{low}-{high} {unit}"
 
 
 def _digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def _rejected(rejections: Sequence[Rejection]) -> list[str]:

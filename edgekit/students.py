@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from edgekit.model import SourceModel, TensorInfo
+from edgekit.model import SourceModel
 
 _LAYER = re.compile(r"(^|\.)(layers?|h|blocks?|blk)\.\d+\.")
 _DEPTH_NAMES = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -71,13 +71,21 @@ def fitting(model: SourceModel, packing: Packing, budget: Budget) -> Student | N
     depth, width = _first(model.config, _DEPTH_NAMES), _first(model.config, _WIDTH_NAMES)
     if depth is None or width is None or not model.tensors:
         return None
+    groups = _groups(model, width)
+    vocabulary = model.config.get("vocab_size")
+    words_bytes = packing.bytes_per_word * vocabulary if isinstance(vocabulary, int) else 0.0
     for layers, hidden in _shapes(depth, width, _first(model.config, _HEAD_NAMES)):
-        student = _student(model, packing, (layers, hidden), (depth, width))
+        parameters = bits = 0.0
+        for group, elements in groups.items():
+            scaled = elements * (hidden / width) ** group.axes * (layers / depth if group.in_layer else 1.0)
+            parameters += scaled
+            bits += scaled * (packing.table_bits if group.is_table else packing.other_bits)
+        size = math.ceil(bits / 8 + words_bytes)
         kv_bytes = budget.kv_bytes * layers / depth * hidden / width
-        needed = budget.fixed_bytes + budget.per_file_byte * student.bytes + kv_bytes
-        fits_disk = budget.disk_bytes is None or student.bytes <= budget.disk_bytes
+        needed = budget.fixed_bytes + budget.per_file_byte * size + kv_bytes
+        fits_disk = budget.disk_bytes is None or size <= budget.disk_bytes
         if fits_disk and (budget.ram_bytes is None or needed <= budget.ram_bytes):
-            return student
+            return Student(round(parameters), layers, hidden, size, packing.name)
     return None
 
 
@@ -92,26 +100,25 @@ def _shapes(depth: int, width: int, heads: int | None) -> Iterator[tuple[int, in
             yield layers, hidden
 
 
-def _student(model: SourceModel, packing: Packing, shape: tuple[int, int], source: tuple[int, int]) -> Student:
-    (layers, hidden), (depth, width) = shape, source
+@dataclass(frozen=True)
+class _Group:
+    """Tensors that shrink alike: `axes` of theirs follow the width."""
+
+    in_layer: bool
+    axes: int
+    is_table: bool
+
+
+def _groups(model: SourceModel, width: int) -> Mapping[_Group, float]:
+    """Elements of each group: all of a layer's matrix follows the width; outside, the axes that have it."""
     vocabulary = model.config.get("vocab_size")
-    parameters = bits = 0.0
+    found: dict[_Group, float] = {}
     for tensor in model.tensors:
         in_layer = _LAYER.search(tensor.name) is not None
-        elements = tensor.elements * (hidden / width) ** _scaling_axes(tensor, in_layer, width)
-        elements *= layers / depth if in_layer else 1.0
-        is_table = len(tensor.shape) == 2 and vocabulary in tensor.shape
-        parameters += elements
-        bits += elements * (packing.table_bits if is_table else packing.other_bits)
-    words = packing.bytes_per_word * vocabulary if isinstance(vocabulary, int) else 0.0
-    return Student(round(parameters), layers, hidden, math.ceil(bits / 8 + words), packing.name)
-
-
-def _scaling_axes(tensor: TensorInfo, in_layer: bool, width: int) -> int:
-    """How many of the tensor's axes follow the width: all of a layer's matrices; outside, those that have it."""
-    if in_layer:
-        return min(2, len(tensor.shape))
-    return sum(size == width for size in tensor.shape)
+        axes = min(2, len(tensor.shape)) if in_layer else sum(size == width for size in tensor.shape)
+        group = _Group(in_layer, axes, len(tensor.shape) == 2 and vocabulary in tensor.shape)
+        found[group] = found.get(group, 0.0) + tensor.elements
+    return found
 
 
 def _first(config: Mapping[str, object], names: tuple[str, ...]) -> int | None:

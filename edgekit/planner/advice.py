@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
-from edgekit.costs import Setting
-from edgekit.limits import Limits
+from edgekit.costs import MemoryTerm
 from edgekit.planner.holding import Held, counted_bytes, ram_limit
 from edgekit.planner.remedies import cached_tokens, fitting_context, larger_device
 from edgekit.planner.values import Sibling
@@ -26,7 +26,7 @@ def advice(
     """Lines, the smallest change first. `told` are the rejections of `over`, in the same order."""
     found = [
         *_smaller_context(case, over),
-        *_fewer_bits(over),
+        *_fewer_bits(case, over),
         *_larger_device(over, siblings),
         *_smaller_model(case, student),
     ]
@@ -46,24 +46,36 @@ def fitting_student(case: Case, over: Sequence[Broken]) -> Student | None:
         packing = Q8_0 if case.preferences.sensitivity == "high" else Q4_K_M
     engine = task_engine(case.model.task)
     yardsticks = [each for each in quantized if each.engine == engine] or quantized
-    return fitting(case.model, packing, _budget(yardsticks, case.setting, case.limits))
+    like = next((each for each in yardsticks if each.label == packing.name), yardsticks[0])
+    return fitting(case.model, packing, _budget(like, yardsticks, case))
 
 
-def _budget(yardsticks: Sequence[Candidate], setting: Setting, limits: Limits) -> Budget:
-    """How memory follows the file, from two candidates that were estimated: what both need is fixed."""
-    sizes = sorted(
-        (each.disk_bytes.high, counted_bytes(each, setting.device).high - each.kv_bytes) for each in yardsticks
-    )
-    (small, small_ram), (large, large_ram) = sizes[0], sizes[-1]
-    grows = (large_ram - small_ram) / (large - small) if large > 1.01 * small else 1.0
-    per_byte = min(max(grows, 0.0), small_ram / small if small else 0.0)
+def _budget(like: Candidate, yardsticks: Sequence[Candidate], case: Case) -> Budget:
+    """How memory follows the file: what differs between candidates of one engine does, what all need is fixed."""
+    needed = counted_bytes(like, case.setting.device).high - like.kv_bytes
+    weights = min(1.0, like.disk_bytes.high / needed) if needed > 0 else 0.0
+    if like.work is not None and like.memory is not None:
+        file_counts = case.setting.device.ram.counted == "resident"
+        terms = [term for term in like.work.memory if term.part != "kv" and (file_counts or term.part != "file")]
+        others = [
+            {(term.name, term.bytes) for term in each.work.memory} for each in yardsticks if each.work is not None
+        ]
+        fixed = sum(term.bytes for term in terms if _is_fixed(term, others))
+        weights = 1.0 - fixed / max(1.0, sum(term.bytes for term in terms))
     return Budget(
-        disk_bytes=limits.max_disk_bytes,
-        ram_bytes=ram_limit(limits, setting.device),
-        fixed_bytes=max(0.0, small_ram - per_byte * small),
-        per_file_byte=per_byte,
-        kv_bytes=yardsticks[0].kv_bytes,
+        disk_bytes=case.limits.max_disk_bytes,
+        ram_bytes=ram_limit(case.limits, case.setting.device),
+        fixed_bytes=(1.0 - weights) * needed,
+        per_file_byte=weights * needed / max(1.0, like.disk_bytes.high),
+        kv_bytes=like.kv_bytes,
     )
+
+
+def _is_fixed(term: MemoryTerm, others: Sequence[AbstractSet[tuple[str, float]]]) -> bool:
+    """Whether every candidate has the term at the same size; of a single candidate, whether it is no file's."""
+    if len(others) < 2:
+        return term.part != "file"
+    return all((term.name, term.bytes) in each for each in others)
 
 
 def _smaller_context(case: Case, over: Sequence[Broken]) -> list[str]:
@@ -80,19 +92,20 @@ def _smaller_context(case: Case, over: Sequence[Broken]) -> list[str]:
     return [f"a smaller context: {label} {'fits' if sure else 'may fit'} with --context {tokens} (asked: {asked})"]
 
 
-def _fewer_bits(over: Sequence[Broken]) -> list[str]:
-    """The bits a weight at which the smallest candidate's file would be small enough."""
+def _fewer_bits(case: Case, over: Sequence[Broken]) -> list[str]:
+    """The bits a weight at which the file of one of the candidates would be small enough, at most."""
     sized = [(candidate, held) for candidate, held in over if held.name in ("RAM", "disk")]
-    if not sized:
+    if not sized or case.model.parameters == 0:
         return []
-    candidate, held = min(sized, key=lambda each: (each[0].disk_bytes.mid, each[0].label))
-    size = candidate.disk_bytes.mid
-    bits = candidate.faithfulness * (size - (held.pessimistic - held.limit)) / size if size else 0.0
-    if bits < _FEWEST_BITS or bits >= candidate.faithfulness:
+    per_bit = case.model.parameters / 8
+    bits = max((candidate.disk_bytes.mid - (held.pessimistic - held.limit)) / per_bit for candidate, held in sized)
+    smallest = min((candidate for candidate, _ in sized), key=lambda each: (each.disk_bytes.mid, each.label))
+    fewest = smallest.disk_bytes.mid / per_bit
+    if not _FEWEST_BITS <= bits < fewest:
         return []
     return [
-        f"a lower bit width: {bits:.1f} bits a weight would fit; {candidate.label}, the smallest here, keeps"
-        f" {candidate.faithfulness:g}"
+        f"a lower bit width: about {bits:.1f} bits a weight would fit; the smallest offered, {smallest.label}, takes"
+        f" {fewest:.1f}"
     ]
 
 

@@ -27,7 +27,7 @@ RULES: tuple[Rule, ...] = (
     Rule("aggressive", "candidate", representation.aggressive),
     Rule("sensitive-limits", "model", representation.sensitive_limits),
     Rule("repack", "candidate", representation.repacked, folds=("repack",)),
-    Rule("narrow-rows", "candidate", representation.narrow_rows, folds=("multiple of 256",)),
+    Rule("narrow-rows", "candidate", representation.narrow_rows, folds=(representation.NARROW,)),
     Rule("embeddings", "model", representation.embeddings),
     Rule("base-model", "model", representation.base),
     Rule("shared-gpu", "device", hardware.shared_gpu),

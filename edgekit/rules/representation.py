@@ -21,7 +21,8 @@ from edgekit.rules.traits import (
 from edgekit.strategies import Candidate
 
 _DOMINANT_SHARE = 0.4
-_SUPER_BLOCK = 256
+NARROW = "multiple of 256"
+"""What a note says where rows are not whole blocks of a K-quant, so that the tensors take other types."""
 
 
 def engine_order(case: Case) -> str | None:
@@ -90,19 +91,9 @@ def repacked(case: Case) -> str | None:
 
 
 def narrow_rows(case: Case) -> str | None:
-    candidate = case.candidate
-    assert candidate is not None
-    if not any("_K" in option for option in candidate.options.values()):
-        return None
-    matrices = [tensor for tensor in case.model.tensors if len(tensor.shape) == 2]
-    narrow = [tensor for tensor in matrices if tensor.shape[-1] % _SUPER_BLOCK]
-    if not narrow:
-        return None
-    share = sum(t.elements for t in narrow) / max(1, sum(t.elements for t in matrices))
-    return (
-        f"{share:.0%} of its weights lie in rows that are no multiple of {_SUPER_BLOCK}: they take a wider type with "
-        "blocks of 32, so the file is larger than the name says"
-    )
+    """The strategy's own note, which knows what each type became."""
+    assert case.candidate is not None
+    return next((note for note in case.candidate.notes if NARROW in note), None)
 
 
 def embeddings(case: Case) -> str | None:
