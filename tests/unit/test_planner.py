@@ -1,174 +1,288 @@
-"""The planner is pure: same inputs, same plan; boundaries are exact; a miss rules out what it proves hopeless."""
+"""The planner is pure: same inputs, same plan; boundaries are exact; what is over a limit is told by how much."""
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from fixtures.plans import BOTH, MIB, asked, candidate, decoder, exactly, memory, model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.costs import Estimate, Setting
-from edgekit.costs.factors import Factors
-from edgekit.device import Cluster, Cpu, DeviceProfile, Features, Figure, Ram
-from edgekit.limits import Limits
-from edgekit.model import SourceModel
-from edgekit.planner import Miss, after_miss, plan
+from edgekit.costs import Estimate
+from edgekit.device import Figure, Ram
+from edgekit.limits import Limits, Preferences
+from edgekit.planner import Known, Plan, counted_bytes, plan
 from edgekit.strategies import Candidate, Rejection
 
-MIB = 2**20
-
-
-def device(app_bytes: int | None) -> Setting:
-    known = Figure(value=app_bytes, status="derived", source="a test") if app_bytes else Figure(status="unknown")
-    profile = DeviceProfile(
-        name="box",
-        title="A box",
-        os="linux",
-        form_factor="test",
-        cpu=Cpu(
-            arch="x86_64",
-            isa=Features(value=("avx2",), status="vendor", source="a test"),
-            clusters=(Cluster(microarchitecture="any", count=2),),
-        ),
-        ram=Ram(total_bytes=Figure(value=2**34, status="vendor", source="a test"), app_bytes=known),
-    )
-    return Setting(profile, Factors(()), context_tokens=2048, threads=2)
-
-
-def model(task: str = "causal-lm") -> SourceModel:
-    return SourceModel(
-        name="m", source="m", format="hf", task=task, kind="base", architecture="LlamaForCausalLM", folder=None
-    )  # type: ignore[arg-type]
-
-
-def candidate(bits: float, ram_bytes: float, engine: str = "llama.cpp", **changes: object) -> Candidate:
-    made = Candidate(
-        strategy="gguf" if engine == "llama.cpp" else f"onnx-{bits:g}",
-        engine=engine,  # type: ignore[arg-type]
-        options={"preset": f"Q{bits:g}"},
-        faithfulness=bits,
-        disk_bytes=Estimate(ram_bytes / 2, ram_bytes / 2, "a test"),
-        ram_bytes=Estimate(ram_bytes, ram_bytes, "a test"),
-    )
-    return replace(made, **changes)  # type: ignore[arg-type]
-
-
-BOTH = ("onnxruntime", "llama.cpp")
+DECODER = model()
 
 
 def test_exactly_at_the_limit_is_kept_and_one_byte_over_is_not() -> None:
     at, over = candidate(4, 100 * MIB), candidate(8, 100 * MIB + 1)
-    made = plan(model(), device(100 * MIB), Limits(), [at, over], BOTH)
+    made = plan(DECODER, asked(100 * MIB), Limits(), [at, over], BOTH)
     assert made.candidates == (at,)
     (rejection,) = made.rejections
     assert (rejection.measured, rejection.limit) == (100 * MIB + 1, 100 * MIB)
 
 
-def test_unknown_ram_rejects_nothing() -> None:
+def test_exactly_at_the_disk_limit_is_kept_and_one_byte_over_is_not() -> None:
+    at, over = candidate(4, 200), candidate(8, 202)
+    assert plan(DECODER, asked(), Limits(max_disk_bytes=100), [at, over], BOTH).candidates == (at,)
+
+
+def test_what_straddles_a_limit_is_kept_and_marked() -> None:
+    surely = candidate(4, 90)
+    maybe = candidate(8, 0, ram_bytes=Estimate(80, 101, "a test"))
+    made = plan(DECODER, asked(100), Limits(), [surely, maybe], BOTH)
+    assert made.candidates == (maybe, surely)
+    assert made.may_miss == {"gguf Q8": ("RAM",)}
+
+
+def test_unknown_ram_rejects_nothing_and_says_so() -> None:
     huge = candidate(8, 2**45)
-    assert plan(model(), device(None), Limits(), [huge], BOTH).candidates == (huge,)
+    made = plan(DECODER, asked(None), Limits(), [huge], BOTH)
+    assert made.candidates == (huge,)
+    assert made.ram_limit_bytes is None
+    assert "unknown-ram" in [remark.rule for remark in made.remarks]
 
 
 def test_max_ram_overrides_the_device() -> None:
-    made = plan(model(), device(2**40), Limits(max_ram_bytes=5), [candidate(8, 6)], BOTH)
+    made = plan(DECODER, asked(), Limits(max_ram_bytes=5), [candidate(8, 6)], BOTH)
     assert made.candidates == ()
     assert made.ram_limit_bytes == 5
+    assert made.rejections[0].reason == "needs more RAM than --max-ram"
 
 
-def test_shorter_context_is_offered_only_where_it_fits() -> None:
-    big = candidate(8, 200 * MIB, kv_bytes=160 * MIB)
-    made = plan(model(), device(100 * MIB), Limits(context_tokens=2048), [big], BOTH)
-    assert made.rejections[0].remedy == "fits with --context 768"  # 160 MiB / 2048 tokens; 100 MiB less is 768 tokens
-    stuck = candidate(8, 200 * MIB, kv_bytes=MIB)
-    assert "--context" not in plan(model(), device(100 * MIB), Limits(), [stuck], BOTH).rejections[0].remedy
+def test_no_offers_make_an_empty_plan() -> None:
+    made = plan(DECODER, asked(), Limits(), [], BOTH)
+    assert (made.candidates, made.rejections, made.advice, made.student) == ((), (), (), None)
 
 
 @pytest.mark.parametrize(
-    ("limits", "changes", "reason"),
+    ("limits", "changes", "broke"),
     [
-        (Limits(max_disk_bytes=1), {}, "--max-disk"),
-        (Limits(min_tokens_per_s=9), {"tokens_per_s": Estimate(1, 8.9, "a test")}, "--min-tokens-per-s"),
-        (Limits(max_latency_ms=9), {"latency_ms": Estimate(9.1, 20, "a test")}, "--max-latency-ms"),
+        (Limits(max_disk_bytes=1), {}, "disk"),
+        (Limits(min_tokens_per_s=9), {"tokens_per_s": Estimate(1, 8.9, "a test")}, "decode speed"),
+        (Limits(max_latency_ms=9), {"latency_ms": Estimate(9.1, 20, "a test")}, "latency"),
+        (Limits(max_ram_bytes=99), {}, "RAM"),
     ],
 )
-def test_each_limit_is_named(limits: Limits, changes: dict[str, object], reason: str) -> None:
-    made = plan(model(), device(2**40), limits, [candidate(8, 100, **changes)], BOTH)
+def test_each_limit_is_named(limits: Limits, changes: dict[str, Any], broke: str) -> None:
+    made = plan(DECODER, asked(), limits, [candidate(8, 100, **changes)], BOTH)
     assert made.candidates == ()
-    assert reason in made.rejections[0].reason
+    assert made.rejections[0].broke == broke
+    assert made.rejections[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("limits", "changes"),
+    [
+        (Limits(min_tokens_per_s=9), {"tokens_per_s": Estimate(1, 9, "a test")}),
+        (Limits(max_latency_ms=9), {"latency_ms": Estimate(9, 20, "a test")}),
+    ],
+)
+def test_a_speed_exactly_at_its_limit_is_tried(limits: Limits, changes: dict[str, Any]) -> None:
+    made = plan(DECODER, asked(), limits, [candidate(8, 100, **changes)], BOTH)
+    assert len(made.candidates) == 1
+
+
+def test_of_several_limits_the_one_most_over_is_told() -> None:
+    both = candidate(8, 110, disk_bytes=exactly(300))  # 10 % over RAM, 200 % over disk
+    (rejection,) = plan(DECODER, asked(100), Limits(max_disk_bytes=100), [both], BOTH).rejections
+    assert (rejection.broke, rejection.measured, rejection.limit) == ("disk", 300, 100)
 
 
 def test_speed_without_grounds_is_tried_not_guessed() -> None:
     unknown = candidate(8, 100)
-    assert plan(model(), device(2**40), Limits(min_tokens_per_s=1e9), [unknown], BOTH).candidates == (unknown,)
+    assert plan(DECODER, asked(), Limits(min_tokens_per_s=1e9), [unknown], BOTH).candidates == (unknown,)
 
 
 def test_an_engine_that_is_not_installed_is_a_rejection_with_the_command() -> None:
-    made = plan(model(), device(2**40), Limits(), [candidate(8, 1)], ["onnxruntime"])
+    made = plan(DECODER, asked(), Limits(), [candidate(8, 1)], ["onnxruntime"])
     assert made.rejections[0].remedy == "pip install gguf llama-cpp-python torch transformers"
-
-
-def test_order_quantized_first_preferred_engine_then_most_faithful() -> None:
-    offers = [
-        candidate(32, 1, "onnxruntime"),
-        candidate(16, 1),
-        candidate(4.9, 1),
-        candidate(8.5, 1),
-        candidate(8, 1, "onnxruntime"),
-    ]
-    order = [each.faithfulness for each in plan(model("embedding"), device(2**40), Limits(), offers, BOTH).candidates]
-    assert order == [8, 8.5, 4.9, 32, 16]
-    order = [each.faithfulness for each in plan(model("causal-lm"), device(2**40), Limits(), offers, BOTH).candidates]
-    assert order == [8.5, 4.9, 8, 16, 32]
-
-
-offers_strategy = st.lists(
-    st.builds(candidate, st.sampled_from([4.5, 4.9, 5.7, 8.5, 16.0]), st.integers(1, 2**40)), max_size=8
-)
-
-
-@given(offers_strategy, st.integers(1, 2**40), st.integers(0, 2**40))
-def test_more_ram_never_loses_a_candidate(offers: list[Candidate], ram_bytes: int, more_bytes: int) -> None:
-    few = plan(model(), device(ram_bytes), Limits(), offers, BOTH).candidates
-    many = plan(model(), device(ram_bytes + more_bytes), Limits(), offers, BOTH).candidates
-    assert {id(each) for each in few} <= {id(each) for each in many}
-
-
-@given(offers_strategy, st.integers(1, 2**40), st.randoms())
-def test_the_plan_is_a_function_of_the_offers_not_of_their_order(
-    offers: list[Candidate], ram_bytes: int, random: object
-) -> None:
-    shuffled = list(offers)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
-    first = plan(model(), device(ram_bytes), Limits(), offers, BOTH)
-    second = plan(model(), device(ram_bytes), Limits(), shuffled, BOTH)
-    assert [each.label for each in first.candidates] == [each.label for each in second.candidates]
-    assert len(first.candidates) + len(first.rejections) == len(offers)
-
-
-def test_a_fidelity_miss_rules_out_fewer_bits_of_the_same_strategy_only() -> None:
-    q5, q4, f16, onnx = candidate(5.7, 1), candidate(4.9, 1), candidate(16, 1), candidate(4, 1, "onnxruntime")
-    kept, rejected = after_miss(q5, [Miss("mean KL", 0.2, 0.1, "--max-kl")], [q4, f16, onnx])
-    assert kept == (f16, onnx)
-    assert [each.label for each in rejected] == [q4.label]
-    assert isinstance(rejected[0], Rejection)
-    assert not rejected[0].estimated
-
-
-def test_a_memory_miss_moves_the_other_estimates_by_the_error_seen() -> None:
-    tried, close, small = candidate(8.5, 100), candidate(5.7, 80), candidate(4.9, 60)
-    miss = Miss("peak RSS", measured=140, limit=105, flag="--max-ram")  # 1.4 times what was estimated
-    kept, rejected = after_miss(tried, [miss], [close, small])
-    assert kept == (small,)  # 1.4 * 60 is within 105, 1.4 * 80 is not
-    assert rejected[0].measured == pytest.approx(112)
 
 
 def test_a_cpu_without_what_the_engine_needs_is_not_given_it() -> None:
     needs = candidate(8, 1, min_isa={"x86_64": ("avx2", "fma"), "aarch64": ()})
-    made = plan(model(), device(2**40), Limits(), [needs], BOTH)
+    made = plan(DECODER, asked(), Limits(), [needs], BOTH)
     assert made.candidates == ()
     assert made.rejections[0].reason == "its engine needs fma, which A box does not have"
     elsewhere = candidate(8, 1, min_isa={"aarch64": ()})
-    assert "A box is x86_64" in plan(model(), device(2**40), Limits(), [elsewhere], BOTH).rejections[0].reason
+    assert "A box is x86_64" in plan(DECODER, asked(), Limits(), [elsewhere], BOTH).rejections[0].reason
     anywhere = candidate(8, 1, min_isa={"x86_64": ("avx2",)})
-    assert plan(model(), device(2**40), Limits(), [anywhere], BOTH).candidates == (anywhere,)
+    assert plan(DECODER, asked(), Limits(), [anywhere], BOTH).candidates == (anywhere,)
+
+
+def test_a_system_that_counts_anonymous_memory_leaves_the_mapped_file_out() -> None:
+    made = candidate(8, 1000, memory=memory(800, 50, 20, 30), kv_bytes=20)
+    phone, board = asked(counted="anonymous").device, asked().device
+    assert counted_bytes(made, phone).high == 100
+    assert counted_bytes(made, board).high == 1000
+    at = plan(DECODER, asked(100, counted="anonymous"), Limits(), [made], BOTH)
+    assert at.candidates == (made,)
+    assert at.ram_counted == "anonymous"
+    over = plan(DECODER, asked(99, counted="anonymous"), Limits(), [made], BOTH)
+    assert over.rejections[0].measured == 100
+
+
+def test_memory_of_unknown_parts_counts_whole() -> None:
+    assert counted_bytes(candidate(8, 1000), asked(counted="anonymous").device).low == 1000
+
+
+def test_the_entitled_budget_is_offered_where_it_is_enough() -> None:
+    def remedy(entitled: float) -> str:
+        sizes = {"total_bytes": 2**34, "app_bytes": 100, "app_entitled_bytes": entitled}
+        known = {name: Figure(value=value, status="vendor", source="a test") for name, value in sizes.items()}
+        return plan(DECODER, asked(ram=Ram(**known)), Limits(), [candidate(8, 150)], BOTH).rejections[0].remedy
+
+    assert "entitled" in remedy(150)
+    assert "entitled" not in remedy(149)
+
+
+def test_fidelity_measured_before_puts_a_candidate_last_and_says_why() -> None:
+    q8, q5 = candidate(8.5, 2), candidate(5.7, 1)
+    known = [Known("gguf Q8.5", "mean KL", 0.2)]
+    made = plan(DECODER, asked(), Limits(max_kl=0.1), [q8, q5], BOTH, known=known)
+    assert made.candidates == (q8, q5)  # both are doubted: Q5.7 keeps fewer bits still
+    assert {(each.rule, each.subject) for each in made.remarks} >= {
+        ("measured-before", "gguf Q8.5"),
+        ("measured-before", "gguf Q5.7"),
+    }
+    onnx = candidate(8, 3, "onnxruntime")
+    assert plan(DECODER, asked(), Limits(), [q8, q5, onnx], BOTH, known=known).candidates[0] == onnx
+    assert plan(DECODER, asked(), Limits(max_kl=0.3), [q8, onnx], BOTH, known=known).candidates[0] == q8
+    assert made.expectations["gguf Q8.5"] == "measured before: mean KL 0.2"
+
+
+def test_a_classifiers_kl_is_not_held_against_a_language_models_default() -> None:
+    known = [Known("onnx-8 Q8", "mean KL", 0.5), Known("onnx-8 Q8", "agreement", 0.999)]
+    int8, fp32 = candidate(8, 1, "onnxruntime"), candidate(32, 2, "onnxruntime")
+    made = plan(model("text-classification"), asked(), Limits(), [fp32, int8], BOTH, known=known)
+    assert made.candidates == (int8, fp32)
+    held = plan(model("text-classification"), asked(), Limits(max_kl=0.4), [fp32, int8], BOTH, known=known)
+    assert held.candidates == (fp32, int8)
+
+
+@pytest.mark.parametrize(
+    ("bits", "sensitivity", "gone"), [(3, "normal", True), (4.5, "normal", False), (4.5, "high", True)]
+)
+def test_aggressive_types_are_offered_only_where_measured_fidelity_allows(
+    bits: float, sensitivity: str, gone: bool
+) -> None:
+    few = candidate(bits, 1)
+    known = [Known(few.label, "top-1 agreement", 0.5)]
+    preferences = Preferences(sensitivity=sensitivity)  # type: ignore[arg-type]
+    made = plan(DECODER, asked(), Limits(), [few, candidate(8.5, 2)], BOTH, preferences, known=known)
+    assert (few not in made.candidates) == gone
+    if gone:
+        assert "measured fidelity does not allow" in made.rejections[0].reason
+    allowed = [Known(few.label, "top-1 agreement", 0.99)]
+    made = plan(DECODER, asked(), Limits(), [few, candidate(8.5, 2)], BOTH, preferences, known=allowed)
+    assert few in made.candidates
+
+
+def test_expectations_are_told_in_words_of_what_is_kept() -> None:
+    offers = [candidate(bits, 1) for bits in (32, 16, 8.5, 5.7, 4.9, 4.5, 2)] + [candidate(8, 1, "onnxruntime")]
+    told = plan(DECODER, asked(), Limits(), offers, BOTH).expectations
+    assert told["gguf Q32"] == "the original's"
+    assert told["gguf Q4.9"] == "slightly off (8B model: KL 0.03)"
+    assert told["gguf Q2"] == "far off"
+    assert len(set(told.values())) == len(offers)
+
+
+ESTIMATES = st.tuples(st.integers(1, 2**20), st.integers(0, 2**20)).map(
+    lambda ends: Estimate(ends[0], sum(ends), "a test")
+)
+SPEEDS = st.none() | ESTIMATES
+
+
+@st.composite
+def offer_lists(draw: st.DrawFn) -> list[Candidate]:
+    """Candidates of distinct labels, as strategies offer them."""
+    names = draw(st.lists(st.tuples(st.sampled_from([2.5, 4.5, 4.9, 5.7, 8.5, 16.0, 32.0]), st.sampled_from(BOTH)),
+                          unique=True, max_size=8))  # fmt: skip
+    return [
+        candidate(bits, 0, engine, ram_bytes=draw(ESTIMATES), disk_bytes=draw(ESTIMATES), latency_ms=draw(SPEEDS),
+                  tokens_per_s=draw(SPEEDS))
+        for bits, engine in names
+    ]  # fmt: skip
+
+
+PREFERENCES = st.builds(
+    Preferences,
+    prefer=st.sampled_from([None, "accuracy", "speed", "size"]),
+    sensitivity=st.sampled_from(["normal", "high"]),
+)
+LIMITS = st.builds(
+    Limits,
+    max_ram_bytes=st.none() | st.integers(1, 2**21),
+    max_disk_bytes=st.none() | st.integers(1, 2**21),
+    max_latency_ms=st.none() | st.floats(1, 2**21),
+    min_tokens_per_s=st.none() | st.floats(1, 2**21),
+)
+TASKS = st.sampled_from(["causal-lm", "embedding"])
+
+
+def looser(limits: Limits, by: float) -> Limits:
+    def more(value: float | None, factor: float) -> Any:
+        return None if value is None or by > 4 else value * factor
+
+    ram, disk = (None if value is None or by > 4 else int(value * by)
+                 for value in (limits.max_ram_bytes, limits.max_disk_bytes))  # fmt: skip
+    latency, speed = more(limits.max_latency_ms, by), more(limits.min_tokens_per_s, 1 / by)
+    return replace(limits, max_ram_bytes=ram, max_disk_bytes=disk, max_latency_ms=latency, min_tokens_per_s=speed)
+
+
+def labels(made: Plan) -> list[str]:
+    return [each.label for each in made.candidates]
+
+
+@given(offer_lists(), LIMITS, st.floats(1, 5), PREFERENCES, TASKS)
+def test_a_looser_limit_never_gives_a_worse_plan(
+    offers: list[Candidate], limits: Limits, by: float, preferences: Preferences, task: str
+) -> None:
+    """What was feasible stays so in the same order: the first of the looser plan is that of the stricter, or better."""
+    strict = labels(plan(model(task), asked(None), limits, offers, BOTH, preferences))
+    loose = labels(plan(model(task), asked(None), looser(limits, by), offers, BOTH, preferences))
+    assert [label for label in loose if label in strict] == strict
+
+
+@given(offer_lists(), st.integers(1, 2**21), st.integers(0, 2**21), PREFERENCES, TASKS)
+def test_more_ram_never_turns_a_plan_infeasible(
+    offers: list[Candidate], ram_bytes: int, more_bytes: int, preferences: Preferences, task: str
+) -> None:
+    few = plan(model(task), asked(ram_bytes), Limits(), offers, BOTH, preferences).candidates
+    many = plan(model(task), asked(ram_bytes + more_bytes), Limits(), offers, BOTH, preferences).candidates
+    assert {each.label for each in few} <= {each.label for each in many}
+
+
+@given(offer_lists(), LIMITS, PREFERENCES, TASKS, st.randoms(use_true_random=False))
+def test_the_plan_is_a_function_of_the_offers_not_of_their_order(
+    offers: list[Candidate], limits: Limits, preferences: Preferences, task: str, chance: random.Random
+) -> None:
+    refused = [Rejection("a", "one"), Rejection("b", "two")]
+    shuffled = [*offers, *refused]
+    chance.shuffle(shuffled)
+    source = replace(decoder(2, 128, 100), task=task)  # type: ignore[arg-type]
+    first = plan(source, asked(2**20), limits, [*offers, *refused], BOTH, preferences, data_at_hand=True)
+    assert first == plan(source, asked(2**20), limits, shuffled, BOTH, preferences, data_at_hand=True)
+    assert len(first.candidates) + len(first.rejections) == len(shuffled)
+    assert all(each.remedy for each in first.rejections if each.broke)
+
+
+@given(offer_lists(), LIMITS, PREFERENCES, TASKS)
+def test_what_is_kept_may_hold_and_what_is_rejected_cannot(
+    offers: list[Candidate], limits: Limits, preferences: Preferences, task: str
+) -> None:
+    made = plan(model(task), asked(None), limits, offers, BOTH, preferences)
+    for each in made.candidates:
+        assert limits.max_ram_bytes is None or each.ram_bytes.low <= limits.max_ram_bytes
+        assert limits.max_disk_bytes is None or each.disk_bytes.low <= limits.max_disk_bytes
+    for rejection in made.rejections:
+        assert rejection.measured is not None
+        assert rejection.limit is not None
+        lower_is_over = rejection.broke == "decode speed"
+        assert (rejection.measured < rejection.limit) if lower_is_over else (rejection.measured > rejection.limit)
