@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         Status,
         Storage,
     )
-    from edgekit.device.source import Summary, summaries
+    from edgekit.device.source import Sibling, Summary, siblings, summaries
     from edgekit.device.table import markdown_table
     from edgekit.device.toml import to_toml
 
@@ -41,12 +41,14 @@ _HOMES = {
     "Ram": "profile",
     "Status": "profile",
     "Storage": "profile",
+    "Sibling": "source",
     "Summary": "source",
     "check_profile": "files",
     "detect": "host",
     "load_profile": "files",
     "markdown_table": "table",
     "profiles": "files",
+    "siblings": "source",
     "summaries": "source",
     "to_toml": "toml",
 }
@@ -61,6 +63,7 @@ __all__ = [
     "Gpu",
     "MemoryBandwidth",
     "Ram",
+    "Sibling",
     "Status",
     "Storage",
     "Summary",
@@ -69,6 +72,7 @@ __all__ = [
     "load_profile",
     "markdown_table",
     "profiles",
+    "siblings",
     "summaries",
     "to_toml",
 ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from edgekit.device.profile import KNOWN_FEATURES, DeviceProfile, Figure
+from edgekit.device.variants import EVERY_VARIANT
 
 _MIB, _TIB = 2**20, 2**40
 _RAM = (16 * _MIB, 4 * _TIB, "bytes", "16 MiB", "4 TiB")
@@ -22,6 +24,7 @@ _RANGES: Mapping[str, tuple[float, float, str, str, str]] = {
     "ram.app_background_bytes": _RAM,
     "memory_bandwidth.peak_bytes_per_s": _BANDWIDTH,
     "memory_bandwidth.sustained_bytes_per_s": _BANDWIDTH,
+    "memory_bandwidth.one_thread_bytes_per_s": _BANDWIDTH,
     "storage.app_bytes": (_MIB, 1024 * _TIB, "bytes", "1 MiB", "1 PiB"),
     "cpu.fp32_flops_per_s": _OPERATIONS,
     "cpu.int8_ops_per_s": _OPERATIONS,
@@ -55,7 +58,7 @@ def check(data: Mapping[str, Any]) -> tuple[DeviceProfile | None, list[Fault]]:
         profile = DeviceProfile.model_validate(_tuples(data), strict=True)
     except ValidationError as error:
         return None, [_fault(entry) for entry in error.errors()]
-    return profile, [*_figures(profile), *_sums(profile), *_features(profile)]
+    return profile, [*_figures(profile), *_sums(profile), *_features(profile), *_words(profile)]
 
 
 def _tuples(value: Any) -> Any:
@@ -133,28 +136,28 @@ def _figures(profile: DeviceProfile) -> Iterator[Fault]:
 
 def _unit_guess(value: float, low: float, high: float, unit: str) -> str:
     if not unit.startswith("bytes"):
-        return ""
+        return ": is this billions per second?" if value < low <= value * 1e9 <= high else ""
     suffix = " per second" if unit.endswith("second") else ""
     for factor, name in ((2**30, "gigabytes"), (2**20, "megabytes"), (2**10, "kilobytes")):
-        if value < low and low <= value * factor <= high:
+        if value < low and low <= value * factor <= high / 16:  # the far end of the range is no likely guess
             return f": is this {name}{suffix}?"
     return ": is this bits?" if value > high >= value / 8 else ""
 
 
 def _sums(profile: DeviceProfile) -> Iterator[Fault]:
-    """An app gets no more than there is, with the entitlement no less than without, and sustained is below peak."""
+    """In the background an app gets no more than in front, there no more than with the entitlement, and never more
+    than there is; one thread draws no more than all, and all no more than the peak.
+    """
     ram, bandwidth = profile.ram, profile.memory_bandwidth
-    pairs = (
-        ("ram.app_bytes", ram.app_bytes, "ram.total_bytes", ram.total_bytes),
-        ("ram.app_entitled_bytes", ram.app_entitled_bytes, "ram.total_bytes", ram.total_bytes),
-        ("ram.app_bytes", ram.app_bytes, "ram.app_entitled_bytes", ram.app_entitled_bytes),
-        ("ram.app_background_bytes", ram.app_background_bytes, "ram.app_bytes", ram.app_bytes),
-        ("memory_bandwidth.sustained_bytes_per_s", bandwidth.sustained_bytes_per_s,
-         "memory_bandwidth.peak_bytes_per_s", bandwidth.peak_bytes_per_s),
-    )  # fmt: skip
-    for small_key, small, large_key, large in pairs:
-        if small.value is not None and large.value is not None and small.value > large.value:
-            yield Fault(small_key, f"{small.value:.0f} is more than {large_key}, {large.value:.0f}")
+    chains = (
+        ("ram", ram, ("app_background_bytes", "app_bytes", "app_entitled_bytes", "total_bytes")),
+        ("memory_bandwidth", bandwidth, ("one_thread_bytes_per_s", "sustained_bytes_per_s", "peak_bytes_per_s")),
+    )
+    for section, part, names in chains:
+        known = [(name, value) for name in names if (value := getattr(part, name).value) is not None]
+        for (small_key, small), (large_key, large) in pairwise(known):
+            if small > large:
+                yield Fault(f"{section}.{small_key}", f"{small:.0f} is more than {section}.{large_key}, {large:.0f}")
 
 
 def _features(profile: DeviceProfile) -> Iterator[Fault]:
@@ -166,3 +169,22 @@ def _features(profile: DeviceProfile) -> Iterator[Fault]:
             yield Fault("cpu.isa.value", f"{name!r} is no {profile.cpu.arch} feature; {hint}")
     if not profile.cpu.clusters:
         yield Fault("cpu.clusters", "empty: at least one cluster of cores is expected")
+    variant = profile.cpu.ggml_variant
+    if variant and variant not in EVERY_VARIANT:
+        near = get_close_matches(variant, EVERY_VARIANT, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        yield Fault("cpu.ggml_variant", f"{variant!r} is no CPU variant of ggml{hint}")
+    elif variant and (lacking := EVERY_VARIANT[variant] - set(profile.cpu.isa.value)):
+        yield Fault("cpu.ggml_variant", f"{variant} needs {', '.join(sorted(lacking))}, which cpu.isa does not have")
+
+
+def _words(profile: DeviceProfile) -> Iterator[Fault]:
+    """Whatever is no figure and still is a claim: clocks, and what the system counts."""
+    for number, cluster in enumerate(profile.cpu.clusters):
+        if cluster.mhz is not None and (cluster.status == "unknown" or not cluster.source.strip()):
+            yield Fault(f"cpu.clusters.{number}.mhz", "status and source are missing: a clock has them as figures do")
+    if profile.ram.counted != "resident" and not profile.ram.counted_source.strip():
+        yield Fault("ram.counted", f"counted_source is missing: who says that {profile.ram.counted} memory counts?")
+    taken = {name for name in profile.aliases if profile.aliases.count(name) > 1 or name in (profile.name, "host")}
+    for name in sorted(taken):
+        yield Fault("aliases", f"{name!r} is given twice" if name != "host" else "'host' means the machine at hand")

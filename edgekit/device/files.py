@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from edgekit.device.checks import check
-from edgekit.device.host import detect
+from edgekit.device.host_cache import host
 from edgekit.device.profile import DeviceProfile
 from edgekit.device.source import extended, parse, shipped, shipped_path, text_of
 from edgekit.errors import BadProfile, UnknownDevice
 
 
-def load_profile(name_or_path: str, *, measure_host: bool = False) -> DeviceProfile:
+def load_profile(name_or_path: str, *, measure_host: bool | Literal["cached"] = False) -> DeviceProfile:
     """The profile of that name or alias, in that TOML file, or, for "host", of this machine (`detect`).
+
+    The host's speeds are kept for a week. `measure_host` True measures them (four seconds) whatever is kept, "cached"
+    only where nothing is kept, False never: then they are what is kept, or unknown.
 
     UnknownDevice names the nearest there is; BadProfile is one line with file, line, key, value and what is expected.
     """
     if name_or_path == "host":
-        return detect(measure=measure_host)
+        return host(measure=bool(measure_host), reuse=measure_host is not True)
     if name_or_path.endswith(".toml") or "/" in name_or_path:
         path = Path(name_or_path).expanduser()
         if not path.is_file():

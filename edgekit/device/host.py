@@ -1,4 +1,4 @@
-"""Detecting the machine edgekit runs on: what it says of itself, and, if asked, what a second of bursts measures."""
+"""Detecting the machine edgekit runs on: what it says of itself and, if asked, what a few seconds of bursts measure."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from edgekit.device.profile import (
     MemoryBandwidth,
     Ram,
 )
+from edgekit.device.variants import best_variant
 from edgekit.errors import UnknownDevice
 
 # What an app may use where the system sets no limit of its own; the rest is the system's and its file cache.
@@ -63,38 +64,54 @@ class Facts:
 
 
 def detect(*, measure: bool = True) -> DeviceProfile:
-    """The profile of this machine, named "host". With `measure`, about two seconds of bursts for bandwidth and flop/s.
+    """The profile of this machine, named "host". With `measure`, about four seconds of bursts for bandwidth, fp32 and
+    int8 throughput (ten on a busy machine).
 
     Cores are those this process may use (affinity, control group), hyper-threads counted once. What an app may use is
     three quarters of the memory limit or of all memory. UnknownDevice on an architecture that no profile can describe.
     """
     arch = _arch()
     facts = darwin_facts(_sysctl()) if sys.platform == "darwin" else linux_facts(Path("/"), _affinity())
-    bandwidth, flops = Figure(status="unknown"), Figure(status="unknown")
-    if measure:
-        from edgekit.device.burst import measure_fp32_flops, measure_read_bandwidth
-
-        cores = sum(cluster.count for cluster in facts.clusters)
-        bandwidth, flops = measure_read_bandwidth(cores, facts.limit_bytes or facts.total_bytes), measure_fp32_flops()
-    known = KNOWN_FEATURES[arch]
-    features = facts.features
-    return DeviceProfile(
+    features = None if facts.features is None else facts.features & KNOWN_FEATURES[arch]
+    os_name = _SYSTEMS.get(platform.system(), "linux")
+    cpu = Cpu(
+        arch=cast(Literal["x86_64", "aarch64", "armv7", "wasm32"], arch),
+        isa=Features(value=(), status="unknown")
+        if features is None
+        else Features(value=tuple(sorted(features)), status="measured", source=facts.features_source),
+        clusters=facts.clusters,
+        ggml_variant="" if features is None else best_variant(arch, os_name, features),
+    )
+    profile = DeviceProfile(
         name="host",
         title=f"this machine ({facts.title})",
-        os=_SYSTEMS.get(platform.system(), "linux"),
+        os=os_name,
         form_factor="host",
         soc=facts.title,
-        cpu=Cpu(
-            arch=cast(Literal["x86_64", "aarch64", "armv7", "wasm32"], arch),
-            isa=Features(value=(), status="unknown")
-            if features is None
-            else Features(value=tuple(sorted(features & known)), status="measured", source=facts.features_source),
-            clusters=facts.clusters,
-            fp32_flops_per_s=flops,
-        ),
+        cpu=cpu,
         ram=_ram(facts),
-        memory_bandwidth=MemoryBandwidth(sustained_bytes_per_s=bandwidth),
     )
+    return measured(profile) if measure else profile
+
+
+def measured(profile: DeviceProfile) -> DeviceProfile:
+    """`profile`, which is of this machine, with the speeds that bursts on all of its cores reach now."""
+    from edgekit.device.burst import measure_speeds
+
+    speeds = measure_speeds(profile.cores, profile.ram_budget_bytes)
+    return with_speeds(
+        profile,
+        fp32=speeds.fp32_flops_per_s,
+        int8=speeds.int8_ops_per_s,
+        bandwidth=MemoryBandwidth(
+            sustained_bytes_per_s=speeds.sustained_bytes_per_s, one_thread_bytes_per_s=speeds.one_thread_bytes_per_s
+        ),
+    )
+
+
+def with_speeds(profile: DeviceProfile, *, fp32: Figure, int8: Figure, bandwidth: MemoryBandwidth) -> DeviceProfile:
+    cpu = profile.cpu.model_copy(update={"fp32_flops_per_s": fp32, "int8_ops_per_s": int8})
+    return profile.model_copy(update={"cpu": cpu, "memory_bandwidth": bandwidth})
 
 
 def _arch() -> str:
@@ -169,7 +186,11 @@ def _linux_clusters(root: Path, blocks: list[dict[str, str]], allowed: frozenset
         count = min(left, kinds.count((name, mhz)))
         left -= count
         if count:
-            clusters.append(Cluster(microarchitecture=name, count=count, mhz=mhz))
+            clusters.append(
+                Cluster(
+                    microarchitecture=name, count=count, mhz=mhz, status="measured", source="/proc/cpuinfo, cpufreq"
+                )
+            )
     return tuple(clusters)
 
 
@@ -224,10 +245,10 @@ def darwin_facts(sysctl: Mapping[str, str]) -> Facts:
     for level, word in (("hw.perflevel0", "performance"), ("hw.perflevel1", "efficiency")):
         count = sysctl.get(f"{level}.physicalcpu", "0")
         if count.isdigit() and int(count):
-            clusters.append(Cluster(microarchitecture=f"{title} {word}", count=int(count)))
+            clusters.append(_darwin_cluster(f"{title} {word}", int(count)))
     if not clusters:
         count = sysctl.get("hw.physicalcpu", "1")
-        clusters = [Cluster(microarchitecture=title, count=int(count) if count.isdigit() else 1)]
+        clusters = [_darwin_cluster(title, int(count) if count.isdigit() else 1)]
     total = sysctl.get("hw.memsize", "")
     return Facts(
         title=title,
@@ -237,6 +258,10 @@ def darwin_facts(sysctl: Mapping[str, str]) -> Facts:
         total_bytes=int(total) if total.isdigit() else None,
         total_source="sysctl hw.memsize",
     )
+
+
+def _darwin_cluster(name: str, count: int) -> Cluster:
+    return Cluster(microarchitecture=name, count=count, status="measured", source="sysctl")
 
 
 def _sysctl() -> dict[str, str]:

@@ -47,14 +47,19 @@ class Features(_Strict):
 
 
 class Cluster(_Strict):
+    """Cores of one kind; `mhz` is their highest clock. `status` and `source` are of both numbers."""
+
     microarchitecture: str
     count: Annotated[int, Field(ge=1, le=1024)]
     mhz: Annotated[float, Field(ge=10, le=10_000)] | None = None
+    status: Status = "unknown"
+    source: str = ""
 
 
 class Cpu(_Strict):
     """`fp32_flops_per_s` and `int8_ops_per_s` are of all cores together, in a large matrix product; a multiplication
-    and an addition count as two.
+    and an addition count as two. `ggml_variant` is the build of ggml's CPU backend that fits (edgekit.device.variants),
+    `qemu_cpu` the CPU of qemu-user that has the same int8 instructions.
     """
 
     arch: Literal["x86_64", "aarch64", "armv7", "wasm32"]
@@ -68,7 +73,8 @@ class Cpu(_Strict):
 
 class Ram(_Strict):
     """`app_bytes` is what one foreground app may use; the budget a bundle is proven against. `counted` says what the
-    system holds against it: all resident memory, or only anonymous pages (those that no file backs).
+    system holds against it: all resident memory, or only anonymous pages (those that no file backs); `counted_source`
+    says who says so.
     """
 
     total_bytes: Figure
@@ -76,6 +82,7 @@ class Ram(_Strict):
     app_entitled_bytes: Figure = Figure(status="unknown")
     app_background_bytes: Figure = Figure(status="unknown")
     counted: Literal["resident", "anonymous"] = "resident"
+    counted_source: str = ""
 
 
 class MemoryBandwidth(_Strict):
