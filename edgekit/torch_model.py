@@ -86,12 +86,14 @@ def _from_pretrained(model: SourceModel) -> tuple[torch.nn.Module, dict[str, Any
     import transformers
 
     config, remote = _config(model)
+    state = _unpacked(model)
     options: dict[str, Any] = {"trust_remote_code": True} if remote else {}
     if model.task == "embedding" and not remote:
         options |= _without_pooler(config)
     try:
         module, loading = getattr(transformers, _AUTO_CLASSES[model.task]).from_pretrained(
-            model.folder,
+            model.folder if state is None else None,
+            state_dict=state,
             config=config,
             dtype=torch.float32,
             attn_implementation="eager",
@@ -114,6 +116,21 @@ def _from_pretrained(model: SourceModel) -> tuple[torch.nn.Module, dict[str, Any
     return module.to(torch.float32), loading
 
 
+def _unpacked(model: SourceModel) -> dict[str, torch.Tensor] | None:
+    """The float32 weights of a checkpoint that is stored quantized, None where transformers reads the files itself.
+
+    transformers needs kernels for each format, most of which run on a GPU only.
+    """
+    if model.quantized is None or model.quantization is None:
+        return None
+    import torch
+
+    from edgekit.checkpoint import open_checkpoint
+
+    with open_checkpoint(model) as checkpoint:
+        return {info.name: torch.from_numpy(checkpoint.read(info.name)) for info in model.tensors}
+
+
 def _config(model: SourceModel) -> tuple[Any, bool]:
     """(configuration object made of the normalised config, whether the model's own code is to be run)."""
     import transformers
@@ -125,7 +142,7 @@ def _config(model: SourceModel) -> tuple[Any, bool]:
     )
     if native:
         try:
-            return CONFIG_MAPPING[model.model_type].from_dict(dict(model.config)), False
+            return CONFIG_MAPPING[model.model_type].from_dict(_float_config(model)), False
         except Exception as error:  # every configuration class checks in its own way
             raise BadModel(f"{model.source}: config.json: {_first_line(error)}") from error
     if model.trust_remote_code and model.config.get("auto_map"):
@@ -134,6 +151,12 @@ def _config(model: SourceModel) -> tuple[Any, bool]:
         f"transformers {transformers.__version__} does not know {model.architecture or model.model_type}",
         "a decoder that llama.cpp knows can still be packed as GGUF",
     )
+
+
+def _float_config(model: SourceModel) -> dict[str, Any]:
+    """The configuration without how the weights are packed, where they come unpacked."""
+    packing = ("quantization_config", "compression_config") if model.quantization is not None else ()
+    return {key: value for key, value in model.config.items() if key not in packing}
 
 
 def _without_pooler(config: Any) -> dict[str, Any]:

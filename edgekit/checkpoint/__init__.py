@@ -1,4 +1,6 @@
-"""Checkpoints: a source model's tensors as float32, lazily, whatever stores them. One module per storage format."""
+"""Checkpoints: a source model's tensors as float32, lazily, whatever stores them. One module per storage format; the quantized ones
+are in FORMATS.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from edgekit.checkpoint.formats import setup_of, unpacked
 from edgekit.checkpoint.safetensors import SafetensorsCheckpoint, safetensors_files, safetensors_header
 from edgekit.checkpoint.tensor import TensorInfo
 from edgekit.errors import BadModel, UnsafeModel
@@ -39,12 +42,14 @@ class Checkpoint(Protocol):
 
 
 def open_checkpoint(model: SourceModel) -> Checkpoint:
-    """The model's weights: safetensors, or pickle where the model permits it by name."""
+    """The model's weights, unpacked if quantized: safetensors, or pickle where the model permits it by name."""
     if model.folder is None:
         raise BadModel(f"{model.source}: a model of format {model.format!r} has no checkpoint folder")
     files = safetensors_files(model.folder)
     if files:
-        return SafetensorsCheckpoint(files)
+        store = SafetensorsCheckpoint(files)
+        setup = setup_of(model.config)
+        return store if setup is None or model.quantization is None else unpacked(store, setup)
     pickles = pickle_files(model.folder)
     if not pickles:
         raise BadModel(

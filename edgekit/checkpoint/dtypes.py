@@ -17,6 +17,9 @@ BITS = {
     "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
 }  # fmt: skip
 
+INTEGERS = {"I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "U16": "<u2", "U32": "<u4", "U64": "<u8"}
+"""numpy's names of the integers; U8 is bytes."""
+
 
 def as_float32(data: npt.NDArray[np.uint8], dtype: str) -> npt.NDArray[np.float32]:
     """The bytes of `dtype` values, little-endian, as a new float32 array [n]; UnsupportedModel for other dtypes."""

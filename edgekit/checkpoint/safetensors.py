@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from edgekit.checkpoint.dtypes import BITS, as_float32, require_finite
+from edgekit.checkpoint.dtypes import BITS, INTEGERS, as_float32, require_finite
 from edgekit.checkpoint.tensor import TensorInfo
 from edgekit.errors import BadModel, UnsupportedModel
 
@@ -166,6 +166,22 @@ class _Shard:
             self._map.madvise(mmap.MADV_DONTNEED, page, stop - page)
         return values
 
+    def window(self, entry: _Entry, rows: slice, columns: slice) -> npt.NDArray[np.uint8]:
+        """A copy of the bytes [rows, bytes of a value] of some columns of a tensor, or of a vector's rows."""
+        import numpy as np
+
+        width = BITS[entry.info.dtype] // 8
+        data = np.frombuffer(self._map, np.uint8, entry.end - entry.begin, entry.begin)
+        part = data.reshape(*(entry.info.shape or (1,)), width)[rows]
+        copied = np.ascontiguousarray(part[:, columns] if part.ndim > 2 else part)
+        if np.shares_memory(copied, data):
+            copied = copied.copy()
+        del data, part
+        if hasattr(mmap, "MADV_DONTNEED"):
+            page = entry.begin - entry.begin % mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_DONTNEED, page, entry.end - page)
+        return copied
+
     def close(self) -> None:
         # A view may still live in the traceback of an error on its way up; the map is then freed with it.
         with suppress(BufferError):
@@ -206,6 +222,28 @@ class SafetensorsCheckpoint:
         else:
             first, last, _ = rows.indices(shape[0])
             values = shard.copy(entry, first * row_bytes, last * row_bytes).reshape(-1, *shape[1:])
+        require_finite(values, f"{shard.path.name}: tensor {name!r}")
+        return values
+
+    def part(
+        self, name: str, rows: slice = slice(None), columns: slice = slice(None), *, raw: bool = False
+    ) -> npt.NDArray[Any]:
+        """A private copy of some rows (and, from the second axis on, columns) of a stored tensor.
+
+        Integers and bytes come in their own type, floats as float32; `raw` gives the bytes [..., 1] of 8-bit floats.
+        A scalar has one row. BadModel where a float is not finite.
+        """
+        shard = self._where[name]
+        entry = shard.entries[name]
+        dtype = entry.info.dtype
+        if BITS[dtype] % 8:
+            raise UnsupportedModel(f"{shard.path.name}: tensor {name!r} is stored as {dtype}, which is not read")
+        data = shard.window(entry, rows, columns)
+        if raw or dtype == "U8":
+            return data[..., 0]
+        if dtype in INTEGERS:
+            return data.view(INTEGERS[dtype])[..., 0]
+        values = as_float32(data.reshape(-1), dtype).reshape(data.shape[:-1])
         require_finite(values, f"{shard.path.name}: tensor {name!r}")
         return values
 

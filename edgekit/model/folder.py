@@ -20,6 +20,7 @@ from edgekit.model.config import (
 from edgekit.model.image import read_image_setup
 from edgekit.model.licence import read_licence
 from edgekit.model.pooling import SentenceSetup, read_sentence_setup
+from edgekit.model.quantization import read_storage
 from edgekit.model.source import ImageSetup, SourceModel, Task, TextSetup
 from edgekit.model.tokenizer import TOKENIZER_FILES, read_chat_template, tokenizer_json
 from edgekit.model.weights import Weights, find_weights
@@ -48,6 +49,7 @@ def open_folder(
     evidence = [f"task {detected}: {'modules.json' if sentence else architecture or config.get('model_type')}"]
     evidence += _check_remote_code(config, encoder, architecture, trust_remote_code)
     weights = find_weights(encoder, allow_pickle)
+    storage = read_storage(encoder, name or name_of(folder), config, weights.tensors)
     text, pooling, normalize = None, None, False
     image: ImageSetup | None = None
     if detected in _IMAGE_TASKS:
@@ -59,7 +61,6 @@ def open_folder(
         pooling, normalize = (sentence.pooling, sentence.normalize) if sentence else ("mean", False)
         evidence += sentence.evidence if sentence else ("pooling mean, not normalised: assumed, nothing states it",)
     licence, licence_evidence = read_licence(folder)
-    quantized = _quantized(config)
     return SourceModel(
         name=name or name_of(folder),
         source=source,
@@ -69,17 +70,18 @@ def open_folder(
         architecture=architecture,
         folder=encoder,
         config=config,
-        tensors=weights.tensors,
+        tensors=storage.tensors,
         files=_files(encoder, folder, weights, sentence),
         revision=revision,
         licence=licence,
-        quantized=quantized,
+        quantized=storage.quantized,
+        quantization=storage.quantization,
         labels=labels_of(config) if detected.endswith("classification") else (),
         text=text,
         image=image,
         pooling=pooling,
         normalize=normalize,
-        evidence=(*evidence, *licence_evidence, *([f"quantized: {quantized} (config.json)"] if quantized else [])),
+        evidence=(*evidence, *licence_evidence, *storage.evidence),
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
@@ -169,16 +171,6 @@ def _text_setup(
         limit = min(limit, sentence.max_tokens)
     tokenizer, notes = tokenizer_json(folder, cache, lowercase=sentence.lowercase if sentence else False)
     return TextSetup(limit, tokenizer, read_chat_template(folder, tokenizer_config)), notes
-
-
-def _quantized(config: Mapping[str, Any]) -> str | None:
-    """How the weights are already quantized ("gptq", "awq", "fp8", ...), None if they are not."""
-    setup = config.get("quantization_config") or config.get("compression_config")
-    if not setup:
-        return None
-    if not isinstance(setup, Mapping):
-        raise BadModel(f"config.json: quantization_config is {type(setup).__name__}, an object is expected")
-    return str(setup.get("quant_method") or setup.get("format") or "unnamed method")
 
 
 def _files(encoder: Path, folder: Path, weights: Weights, sentence: SentenceSetup | None) -> tuple[Path, ...]:

@@ -53,7 +53,8 @@ class Quantization:
 
     `method` is the field's name ("gptq", "awq", "compressed-tensors", "mxfp4", "bitsandbytes", "qat", ...);
     `group_size` is the number of weights in a row that share a scale, None for one scale a row. `lossless` is the GGML
-    type that holds these weights without another loss, "" where none does; `evidence` says what that was read from.
+    type that holds these weights without another loss, "" where none does; `types` gives it for each matrix (by name)
+    that has one. `evidence` says what that was read from.
     """
 
     method: str
@@ -63,6 +64,7 @@ class Quantization:
     act_order: bool = False
     lossless: str = ""
     evidence: str = ""
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

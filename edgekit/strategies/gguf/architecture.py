@@ -62,9 +62,9 @@ def lay_out(model: SourceModel) -> Layout:
             f"model type {model.model_type!r} ({model.architecture}) cannot be written as GGUF for {model.task}",
             f"supported: {supported_types(embeds)}",
         )
-    if model.quantized is not None:
+    if model.quantized is not None and model.quantization is None:
         raise UnsupportedModel(
-            f"the weights are already quantized ({model.quantized}), which GGUF blocks cannot carry over",
+            f"the weights are already quantized ({model.quantized}) in a way that is not read",
             "use the unquantized checkpoint",
         )
     config = _text_config(model)
@@ -286,7 +286,8 @@ def _target(
             raise BadModel(f"tensor {source!r} has {stored[0]} rows, not a multiple of the head size {granule}")
     elif family.norm_offset and name.endswith("norm.weight"):
         transform = plus_one
-    return Target(name, written, source, transform, granule, first_row)
+    carried = model.quantization.types.get(source) if model.quantization is not None else None
+    return Target(name, written, source, transform, granule, first_row, carried=carried)
 
 
 def _check_complete(family: Family, found: Mapping[str, Target], shape: Shape) -> None:

@@ -22,6 +22,7 @@ _LAYER = re.compile(r"blk\.(\d+)\.")
 class Target:
     """A tensor to be written: `name` is GGUF's, `shape` outermost axis first.
 
+    `carried` is the GGML type whose blocks hold it without a loss, where it is quantized already.
     It comes from the checkpoint's tensor `source`, rows `first_row` on, through `transform`, which may mix rows only
     within blocks of `granule`; or, without a source, from `values`.
     """
@@ -33,6 +34,7 @@ class Target:
     granule: int = 1
     first_row: int = 0
     values: tuple[float, ...] = ()
+    carried: str | None = None
 
     @property
     def columns(self) -> int:

@@ -197,9 +197,15 @@ def test_classifiers_have_labels(tmp_path: Path, cache: Path) -> None:
     assert model.pooling is None
 
 
-def test_what_is_quantized_already_says_so(tmp_path: Path, cache: Path) -> None:
-    model = open_model(decoder(tmp_path / "m", quantization_config={"quant_method": "gptq", "bits": 4}), cache=cache)
-    assert model.quantized == "gptq"
+def test_what_is_quantized_in_a_way_that_is_not_read_says_so(tmp_path: Path, cache: Path) -> None:
+    model = open_model(decoder(tmp_path / "m", quantization_config={"quant_method": "hqq", "bits": 4}), cache=cache)
+    assert (model.quantized, model.quantization) == ("hqq", None)
+    assert any("quantized: hqq (config.json): weights quantized by 'hqq' are not read" in e for e in model.evidence)
+
+
+def test_a_quantized_configuration_over_float_weights_is_refused(tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(BadModel, match=r"says the weights are quantized \(gptq\), and no stored tensor is"):
+        open_model(decoder(tmp_path / "m", quantization_config={"quant_method": "gptq", "bits": 4}), cache=cache)
 
 
 def test_a_task_that_the_model_does_not_do(tmp_path: Path, cache: Path) -> None:
