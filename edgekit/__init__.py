@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgekit.device import DeviceProfile, check_profile, detect, load_profile, profiles
     from edgekit.errors import EdgekitError
     from edgekit.inspection import inspect
-    from edgekit.limits import Limits
+    from edgekit.limits import Limits, Preferences
     from edgekit.manifest import Manifest
     from edgekit.model import from_torch, open_model
     from edgekit.packer import Packed, pack, plan
@@ -36,6 +36,7 @@ _HOMES = {
     "Manifest": "manifest",
     "Packed": "packer",
     "Plan": "planner",
+    "Preferences": "limits",
     "Report": "report",
     "check_profile": "device",
     "detect": "device",
@@ -58,6 +59,7 @@ __all__ = [
     "Manifest",
     "Packed",
     "Plan",
+    "Preferences",
     "Report",
     "check_profile",
     "detect",

@@ -80,8 +80,9 @@ class Attempts:
             attempts.append(attempt)
             if not keep_misses:
                 shutil.rmtree(attempt.staged.folder.parent)
+            figures = _figures(attempt.report)
             remaining, learnt = planner.after_miss(
-                candidate, _misses(missed), remaining, _figures(attempt.report), self._order.limits
+                candidate, _misses(missed), remaining, figures, self._order.limits, plan.preferences
             )
             rejections += learnt
         nearest = min(attempts, key=lambda attempt: _distance(attempt.report))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from edgekit.costs import Estimate
 from edgekit.device import DeviceProfile
-from edgekit.limits import Limits
+from edgekit.limits import FIDELITY_LIMITS, Limits
 from edgekit.manifest import Manifest
 from edgekit.measure import Measurement
 from edgekit.planner import counted_bytes
@@ -17,17 +17,6 @@ from edgekit.report import Host, Report, Row, is_within, judged, off
 from edgekit.strategies import FP32_BITS, Candidate
 from edgekit.validation import Examined
 
-# figure -> (unit, bound, field of Limits). The flag is the field's name with dashes.
-FIDELITY_LIMITS: Mapping[str, tuple[str, str | None]] = {
-    "mean cosine": ("min", "min_cosine"),
-    "neighbours kept": ("min", "min_neighbours"),
-    "agreement": ("min", "min_agreement"),
-    "top-1 agreement": ("min", "min_top1"),
-    "mean KL": ("max", "max_kl"),
-    "p99 KL": ("max", "max_kl_p99"),
-    "perplexity ratio": ("max", "max_perplexity_ratio"),
-    "drop": ("max", "max_drop"),
-}
 _LIMITED_MEMORY = ("peak RSS", "counted memory")
 _CLASSIFIER_TASKS = ("text-classification", "token-classification", "image-classification")
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgekit.report import Report, Row, show, show_estimate, show_limit
+from edgekit.manifest import Considered, Interval, PlanSummary
+from edgekit.report import Report, Row, is_within, off, show, show_estimate, show_limit
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#5b6570;--line:#dde2e7;--page:#fbfcfd;--card:#fff;
@@ -48,6 +49,7 @@ _HEADLINES = (
     "latency p50",
     "decode speed",
     "peak RSS",
+    "counted memory",
     "model file",
 )
 
@@ -95,12 +97,16 @@ def _figures(report: Report) -> str:
     head = "".join(
         f"<th>{name}</th>" for name in ("figure", "measured", "limit", "estimate", "verdict", "measured where")
     )
-    return f'<div class="scroll"><table><tr>{head}</tr>{"".join(map(_figure, report.rows))}</table></div>'
+    body = "".join(_figure(row, compared=report.device_is_host or row.name == "model file") for row in report.rows)
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
-def _figure(row: Row) -> str:
+def _figure(row: Row, *, compared: bool) -> str:
+    """`compared`: the estimate is for what was measured, so that how far it was off is told."""
     verdict = {True: '<span class="pass">held</span>', False: '<span class="fail">missed</span>', None: ""}[row.passed]
-    cells = (row.name, show(row.measured, row.unit), show_limit(row), show_estimate(row))
+    error = off(row) if compared else None
+    missed = "" if error is None else f" (measured {error:+.0%}{'' if is_within(row) else ', outside'})"
+    cells = (row.name, show(row.measured, row.unit), show_limit(row), show_estimate(row) + missed)
     told = "".join(f"<td>{_e(cell)}</td>" for cell in cells)
     return f'<tr>{told}<td>{verdict}</td><td class="where">{_e(row.where)}</td></tr>'
 
@@ -141,10 +147,12 @@ def _histogram(name: str, unit: str, samples: Sequence[float], baseline: Sequenc
 
 
 def _memory_chart(report: Report) -> str:
-    """The peak, its anonymous part and the model file as bars against what the device lets an app use."""
+    """The peak, what of it is anonymous or counted, and the model file against what the device lets an app use."""
     rows = {row.name: row for row in report.rows}
-    budget = rows["peak RSS"].limit if "peak RSS" in rows else None
-    bars = [(name, rows[name].measured) for name in ("model file", "anonymous memory", "peak RSS") if name in rows]
+    limited = next((rows[name] for name in ("counted memory", "peak RSS") if name in rows), None)
+    budget = limited.limit if limited else None
+    drawn_names = ("model file", "counted memory" if "counted memory" in rows else "anonymous memory", "peak RSS")
+    bars = [(name, rows[name].measured) for name in drawn_names if name in rows]
     known = [(name, value) for name, value in bars if value is not None]
     longest = max([value for _, value in known] + ([budget] if budget else []), default=1.0)
     drawn = "".join(
@@ -164,17 +172,48 @@ def _memory_chart(report: Report) -> str:
 
 
 def _plan(report: Report) -> str:
-    if report.plan is None:
+    """Every candidate: what it was expected to cost on the device, and what became of it."""
+    plan = report.plan
+    if plan is None:
         return '<p class="soft">This bundle was validated alone; its plan is in edgekit.json.</p>'
-    rows = [
-        (each.candidate, "passed" if each.passed else "missed " + ", ".join(each.missed)) for each in report.plan.tried
-    ]
-    for each in report.plan.rejected:
+    estimates = {each.candidate: each for each in plan.considered}
+    body = "".join(
+        f'<tr><td>{_e(name)}</td>{_expected(estimates.get(name))}<td class="told">{_e(told)}</td></tr>'
+        for name, told in _outcomes(plan)
+    )
+    head = "".join(f"<th>{_e(name)}</th>" for name in ("candidate", "disk", "RAM", "speed", "what became of it"))
+    known = "".join(f"<p>{_e(told)}</p>" for told in (*plan.remarks, *plan.advice))
+    return (
+        f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+        f'<p class="soft">disk, RAM and speed are estimates for {_e(report.device)}; those of {_e(plan.chosen)} stand'
+        f" beside what was measured above</p>{known}"
+    )
+
+
+def _outcomes(plan: PlanSummary) -> list[tuple[str, str]]:
+    """Candidates tried, then those rejected, then those that were not needed."""
+    found = [(each.candidate, "passed" if each.passed else "missed " + ", ".join(each.missed)) for each in plan.tried]
+    for each in plan.rejected:
         against = f" ({show(each.measured, each.unit)} against {show(each.limit, each.unit)})"
         figures = "" if each.measured is None else against
-        rows.append((each.candidate, f"not tried: {each.reason}{figures}. {each.remedy}"))
-    body = "".join(f'<tr><td>{_e(name)}</td><td class="told">{_e(told)}</td></tr>' for name, told in rows)
-    return f'<div class="scroll"><table><tr><th>candidate</th><th>what became of it</th></tr>{body}</table></div>'
+        found.append((each.candidate, f"not tried: {each.reason}{figures}. {each.remedy}"))
+    told = {name for name, _ in found}
+    return found + [(each.candidate, "not needed") for each in plan.considered if each.candidate not in told]
+
+
+def _expected(candidate: Considered | None) -> str:
+    """Three cells: disk, RAM, and latency or decoding speed."""
+
+    def cell(interval: Interval | None, unit: str) -> str:
+        told = "unknown" if interval is None else f"{show(interval.low, unit)} to {show(interval.high, unit)}"
+        return f"<td>{_e(told)}</td>"
+
+    if candidate is None:
+        return "<td></td>" * 3
+    speed = cell(candidate.latency_ms, "ms")
+    if candidate.tokens_per_s is not None:
+        speed = cell(candidate.tokens_per_s, "tokens/s")
+    return cell(candidate.disk_bytes, "bytes") + cell(candidate.ram_bytes, "bytes") + speed
 
 
 def _provenance(report: Report) -> str:

@@ -12,7 +12,7 @@ from edgekit import history as histories
 from edgekit import planner, strategies
 from edgekit.attempts import Attempts, Order, reasons
 from edgekit.costs import Setting
-from edgekit.device import DeviceProfile, load_profile
+from edgekit.device import DeviceProfile, load_profile, siblings
 from edgekit.errors import BadEvalData, DoesNotFit, EdgekitError, MissingEngine, UsageError
 from edgekit.evaluation import read_eval
 from edgekit.limits import Limits, Preferences
@@ -84,7 +84,7 @@ def pack(
     folder = histories.folder_of(history)
     progress.step("open the model")
     source = _open(model, example_inputs, name, revision, task, allow_pickle, trust_remote_code)
-    profile = _device(device, progress, measure_host=True)
+    profile = _device(device, progress)
     if source.task == "causal-lm" and limits.context_tokens < _MIN_CONTEXT_TOKENS:
         raise UsageError(f"--context is {limits.context_tokens}", f"give {_MIN_CONTEXT_TOKENS} tokens or more")
     data = read_eval(Path(eval_file), source) if eval_file is not None else None
@@ -130,17 +130,17 @@ def plan(
     if eval_file is not None and not Path(eval_file).is_file():
         raise BadEvalData(f"cannot read {eval_file}: no such file", "give a .jsonl or .csv file")
     source = _open(model, None, None, revision, task, allow_pickle, trust_remote_code)
-    profile = _device(device, progress or Silent(), measure_host=False)
+    profile = _device(device, progress or Silent())
     limits = tightened(limits, preferences)
     return _Asked(source, profile, limits, preferences, strategy, folder, eval_file is not None).planned()[2]
 
 
-def _device(device: str | DeviceProfile, progress: Progress, *, measure_host: bool) -> DeviceProfile:
+def _device(device: str | DeviceProfile, progress: Progress) -> DeviceProfile:
+    """The profile; this machine's speeds are measured where they were not within a week."""
     if isinstance(device, DeviceProfile):
         return device
-    if device == "host":
-        progress.step("measure this machine")
-    return load_profile(device, measure_host=measure_host)
+    progress.step("measure this machine" if device == "host" else f"read the profile of {device}")
+    return load_profile(device, measure_host="cached")
 
 
 def _open(
@@ -188,8 +188,8 @@ class _Asked:
             offers,
             _installed_engines(),
             self.preferences,
-            siblings=(),
-            known=histories.known(self.history, self.source),
+            siblings=siblings(self.profile),
+            known=histories.known(self.history, self.source, self.profile),
             data_at_hand=self.data_at_hand,
         )
         return setting, offers, made
@@ -247,7 +247,7 @@ def _does_not_fit(chosen_plan: Plan) -> EdgekitError:
         remedies = dict.fromkeys(each.remedy for each in chosen_plan.rejections if each.remedy)
         install = next((remedy for remedy in remedies if remedy.startswith("pip install")), "")
         kind = MissingEngine if install else DoesNotFit
-        remedy = install or "; ".join(remedies) or "see edgekit plan"
+        remedy = install or "; ".join(chosen_plan.advice or remedies) or "see edgekit plan"
         return kind(f"nothing can be packed: {reasons(chosen_plan.rejections)}", remedy)
     smallest = min(sized, key=lambda each: each.measured or 0.0)
     assert smallest.measured is not None

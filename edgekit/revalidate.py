@@ -24,6 +24,9 @@ from edgekit.setting import measuring_threads, setting_for
 from edgekit.strategies import FP32_BITS, Candidate
 from edgekit.targets import TARGETS
 
+# The manifest keeps every limit as a number of one kind.
+_WHOLE = ("max_ram_bytes", "max_disk_bytes", "context_tokens")
+
 
 def validate(
     bundle: str | Path,
@@ -55,7 +58,11 @@ def validate(
     progress.step("verify the bundle")
     manifest = bundles.verify(folder)
     source = _source(manifest, model, allow_pickle, trust_remote_code)
-    profile = device if isinstance(device, DeviceProfile) else load_profile(device or manifest.device.name)
+    profile = (
+        device
+        if isinstance(device, DeviceProfile)
+        else load_profile(device or manifest.device.name, measure_host="cached")
+    )
     limits = _limits(manifest, profile)
     data = read_eval(Path(eval_file), source) if eval_file is not None else None
     workers = threads or measuring_threads(profile)
@@ -78,7 +85,8 @@ def validate(
 
 def _limits(manifest: Manifest, profile: DeviceProfile) -> Limits:
     """Those it was packed with; on another device than its own, that one's memory is not exceeded either."""
-    limits = Limits(**manifest.limits)  # type: ignore[arg-type]
+    whole = {name: int(value) for name, value in manifest.limits.items() if name in _WHOLE and value is not None}
+    limits = Limits(**(manifest.limits | whole))  # type: ignore[arg-type]
     if profile.name == manifest.device.name or limits.max_ram_bytes is None or profile.ram_budget_bytes is None:
         return limits
     return replace(limits, max_ram_bytes=min(limits.max_ram_bytes, profile.ram_budget_bytes))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import ctypes
 import json
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from fixtures.plain_folders import plain_folder
 
 from edgekit import commands, manual
 from edgekit.cli import main
-from edgekit.flags import size
+from edgekit.flags import LIMIT_FLAGS, size
+from edgekit.limits import Preferences
 
 
 @pytest.fixture
@@ -26,6 +29,19 @@ def packed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("edgekit.packer.pack", record)
+    return calls
+
+
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """Calls of edgekit.packer.plan, recorded instead of made."""
+    calls: list[dict[str, object]] = []
+
+    def record(model: str, device: str, **options: object) -> None:
+        calls.append({"model": model, "device": device, **options})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgekit.packer.plan", record)
     return calls
 
 
@@ -55,6 +71,19 @@ def test_an_unknown_flag_runs_nothing_and_names_the_nearest(
         (["devices", "lst"], "did you mean list?"),
         (["devices"], "choose one of list, show, detect, check"),
         (["run", "b", "--", "--trace"], "no flag --"),
+        (["pack", "m", "--prefer", "small"], "--prefer is 'small' - choose one of accuracy, speed, size"),
+        (["plan", "m", "--prefer", "Speed"], "choose one of accuracy, speed, size"),
+        (["plan", "m", "--sensitivity", "low"], "--sensitivity is 'low' - choose one of normal, high"),
+        (["plan", "m", "--lengths", "16,many"], "give up to 8 lengths in tokens, as in 16,128,512"),
+        (["plan", "m", "--lengths", ""], "give up to 8 lengths"),
+        (["plan", "m", "--lengths", "1,2,3,4,5,6,7,8,9"], "give up to 8 lengths"),
+        (["plan", "m", "--lengths", "0,16"], "give lengths of 1 to 1048576 tokens"),
+        (["plan", "m", "--lengths=-16"], "give up to 8 lengths"),
+        (["plan", "m", "--threads", "0"], "give a whole number of at least 1"),
+        (["plan", "m", "--explain", "yes"], "--explain takes no value"),
+        (["plan", "m", "--min-cosine", "2"], "at most 1"),
+        (["pack", "m", "--lengths", "16"], "has no flag --lengths"),
+        (["pack", "m", "--history"], "--history needs a value"),
     ],
 )
 def test_mistakes_are_usage_errors_of_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,6 +106,43 @@ def test_values_stay_text_until_parsed(packed: list[dict[str, object]]) -> None:
 def test_flags_without_a_value(packed: list[dict[str, object]]) -> None:
     main(["pack", "m", "--force", "--allow-pickle", "--strategy", "gguf-Q4_K_M"])
     assert (packed[0]["force"], packed[0]["allow_pickle"], packed[0]["trust_remote_code"]) == (True, True, False)
+
+
+def test_preferences_are_parsed_for_both_commands(
+    packed: list[dict[str, object]], planned: list[dict[str, object]]
+) -> None:
+    words = ("m", "--prefer", "size", "--sensitivity", "high", "--threads", "3", "--history", "007")
+    main(["pack", *words])
+    main(["plan", *words, "--lengths", "512, 16,16", "--eval", "e.csv"])
+    assert packed[0]["preferences"] == Preferences(prefer="size", sensitivity="high", threads=3)
+    assert planned[0]["preferences"] == Preferences("size", "high", (16, 512), 3)
+    assert (packed[0]["history"], planned[0]["history"], planned[0]["eval_file"]) == ("007", "007", "e.csv")
+    main(["plan", "m"])
+    assert planned[1]["preferences"] == Preferences()
+    assert planned[1]["history"] is None
+
+
+def test_plan_takes_every_limit_that_pack_takes(planned: list[dict[str, object]]) -> None:
+    for name in LIMIT_FLAGS:
+        flag = f"--{name.replace('_', '-')}"
+        main(["plan", "m", flag, "1MB" if name in ("max_ram", "max_disk") else "1"])
+    changed = [call["limits"].changed() for call in planned]  # type: ignore[attr-defined]
+    assert sorted(map(len, changed)) == [0, *[1] * (len(LIMIT_FLAGS) - 1)]  # 1 is the default of --max-slowdown
+
+
+def test_planning_loads_no_engine_and_no_framework(tmp_path: Path) -> None:
+    folder = plain_folder(tmp_path / "model")
+    words = ["plan", str(folder), "--device", "raspberry-pi-5-8gb", "--explain", "--history", str(tmp_path / "h")]
+    heavy = ("torch", "onnx", "onnxruntime", "transformers", "optimum", "llama_cpp", "gguf")
+    code = (
+        "import sys\nfrom edgekit.cli import main\n"
+        f"assert main({words!r}) == 0\n"
+        f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stderr.splitlines()[-1] == "[]"
+    assert "onnx-int8" in ran.stdout
+    assert not (tmp_path / "h").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from fixtures.devices import device
 from fixtures.manifests import minimal
 
 from edgekit import findings
-from edgekit.costs import Estimate
+from edgekit.costs import Estimate, MemoryEstimate
 from edgekit.device import DeviceProfile, Figure, Ram
 from edgekit.fidelity import Fidelity, Truth
 from edgekit.limits import Limits
@@ -45,6 +45,21 @@ class Measured:
 def candidate(bits: float = 8.0, options: dict[str, str] | None = None) -> Candidate:
     size = Estimate(MIB, MIB, "a test")
     return Candidate("onnx-int8", "onnxruntime", options or {}, bits, size, size)
+
+
+def estimated(**changes: Any) -> Candidate:
+    """A candidate whose memory is known in parts: 100 MiB to 121 MiB at the peak."""
+
+    def between(low: float, high: float) -> Estimate:
+        return Estimate(low * MIB, high * MIB, "a test")
+
+    memory = MemoryEstimate(between(100, 121), between(50, 60), between(20, 30), 10 * MIB, between(20, 21))
+    return replace(candidate(), memory=memory, ram_bytes=memory.peak, kv_bytes=memory.kv_bytes, **changes)
+
+
+def counting_anonymous(app_bytes: int | None) -> DeviceProfile:
+    plain = with_ram(app_bytes)
+    return plain.model_copy(update={"ram": plain.ram.model_copy(update={"counted": "anonymous"})})
 
 
 def with_ram(app_bytes: int | None) -> DeviceProfile:
@@ -145,3 +160,74 @@ def test_a_classifier_s_kl_is_held_only_when_asked(tmp_path: Path, manifest: Man
     assert row(plain, "mean KL").limit is None
     asked = report(tmp_path, classifier, candidate(), Limits(max_kl=0.2), with_ram(2**30), figures)
     assert row(asked, "mean KL").passed is False
+
+
+@pytest.mark.parametrize(("limit_mib", "status"), [(70, "passed"), (69, "failed")])
+@pytest.mark.parametrize("by_flag", [False, True])
+def test_where_file_backed_pages_do_not_count_the_limit_is_held_against_the_rest(
+    limit_mib: int, status: str, by_flag: bool, tmp_path: Path, manifest: Manifest
+) -> None:
+    profile = counting_anonymous(2**30 if by_flag else limit_mib * MIB)
+    limits = Limits(max_ram_bytes=limit_mib * MIB if by_flag else None)
+    memory = {"peak_rss_bytes": 100 * MIB, "file_rss_bytes": 30 * MIB, "anonymous_bytes": 60 * MIB}
+    found = report(tmp_path, manifest, estimated(), limits, profile, **memory)
+    counted, peak = row(found, "counted memory"), row(found, "peak RSS")
+    assert (counted.measured, counted.limit, counted.flag) == (70 * MIB, limit_mib * MIB, "--max-ram")
+    assert "without file-backed pages, which Test device does not count" in counted.where
+    assert (counted.estimate_low, counted.estimate_high) == (50 * MIB, 61 * MIB)
+    assert (peak.measured, peak.limit, peak.passed) == (100 * MIB, None, None)
+    assert found.status == status
+    assert not any("not known" in note for note in found.notes)
+
+
+def test_what_was_anonymous_at_the_end_counts_whatever_the_peak_says(tmp_path: Path, manifest: Manifest) -> None:
+    memory = {"peak_rss_bytes": 100 * MIB, "file_rss_bytes": 80 * MIB, "anonymous_bytes": 40 * MIB}
+    found = report(tmp_path, manifest, estimated(), Limits(), counting_anonymous(2**30), **memory)
+    assert row(found, "counted memory").measured == 40 * MIB
+
+
+def test_counted_memory_that_could_not_be_read_proves_nothing(tmp_path: Path, manifest: Manifest) -> None:
+    found = report(tmp_path, manifest, estimated(), Limits(), counting_anonymous(2**30), file_rss_bytes=None)
+    assert (row(found, "counted memory").passed, found.status) == (False, "failed")
+
+
+def test_where_nobody_knows_what_an_app_may_use_counted_memory_has_no_limit(tmp_path: Path, manifest: Manifest) -> None:
+    found = report(tmp_path, manifest, estimated(), Limits(), counting_anonymous(None), file_rss_bytes=MIB)
+    assert row(found, "counted memory").limit is None
+    assert any("no memory limit was held" in note for note in found.notes)
+
+
+def test_every_estimate_stands_beside_its_figure(tmp_path: Path, manifest: Manifest) -> None:
+    latency = Estimate(8.0, 9.0, "a roofline")
+    found = report(tmp_path, manifest, estimated(latency_ms=latency), Limits(), with_ram(2**30))
+    peak, anonymous = row(found, "peak RSS"), row(found, "anonymous memory")
+    assert (peak.estimate_low, peak.estimate_high) == (100 * MIB, 121 * MIB)
+    assert (anonymous.estimate_low, anonymous.estimate_high) == (50 * MIB, 61 * MIB)
+    p50 = row(found, "latency p50")
+    assert (p50.estimate_low, p50.estimate_high, p50.estimate_basis) == (8.0, 9.0, "a roofline")
+
+
+def test_a_language_model_s_speeds_have_estimates(tmp_path: Path, manifest: Manifest) -> None:
+    decoder = manifest.model_copy(update={"task": "causal-lm"})
+    made = estimated(
+        ttft_at={120: Estimate(40.0, 90.0, "t")},
+        prefill_tokens_per_s=Estimate(1300.0, 3000.0, "t"),
+        tokens_per_s=Estimate(20.0, 40.0, "t"),
+    )
+    speeds = {"ttft_ms": 60.0, "prefill_tokens_per_s": 2000.0, "decode_tokens_per_s": 30.0, "decode_ms": [33.0]}
+    found = report(tmp_path, decoder, made, Limits(), with_ram(2**30), {"mean KL": 0.01}, **speeds)
+    wanted = {"time to first token": 40.0, "prefill speed": 1300.0, "decode speed": 20.0}
+    assert {name: row(found, name).estimate_low for name in wanted} == wanted
+
+
+def test_on_the_host_the_report_says_how_far_off_the_estimates_were(tmp_path: Path, manifest: Manifest) -> None:
+    made = estimated(latency_ms=Estimate(2.0, 8.0, "a roofline"))
+    host = with_ram(2**30).model_copy(update={"name": "host"})
+    (told,) = [note for note in report(tmp_path, manifest, made, Limits(), host).notes if "against" in note]
+    assert told.startswith("measured against the middle of the estimate: ")
+    assert "latency p50 +150% (outside the interval)" in told
+    assert "peak RSS -9% (inside the interval)" in told
+    (elsewhere,) = [n for n in report(tmp_path, manifest, made, Limits(), with_ram(2**30)).notes if "middle" in n]
+    assert "latency" not in elsewhere  # here is not the device
+    assert "RSS" not in elsewhere
+    assert "model file" in elsewhere

@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from edgekit import html
-from edgekit.report import Host, Report, Row, judged, show, to_text
+from edgekit.manifest import Considered, Interval, PlanSummary, Rejected, Tried
+from edgekit.report import Host, Report, Row, is_within, judged, off, show, to_text
 
 
 def row(measured: float | None, bound: str | None, limit: float | None, **more: object) -> Row:
@@ -124,3 +125,72 @@ def test_the_page_is_whole_escaped_and_asks_for_nothing() -> None:
 def test_json_round_trip() -> None:
     made = report(judged(row(0.99, "min", 0.98)))
     assert Report.model_validate(json.loads(made.to_json())) == made
+
+
+@pytest.mark.parametrize(
+    ("measured", "low", "high", "share", "within"),
+    [
+        (2.0, 1.0, 4.0, 0.0, True),
+        (4.0, 1.0, 4.0, 1.0, True),
+        (4.1, 1.0, 4.0, 1.05, False),
+        (1.0, 1.0, 4.0, -0.5, True),
+        (None, 1.0, 4.0, None, False),
+        (1.0, None, None, None, False),
+        (0.0, 0.0, 4.0, None, True),
+    ],
+)
+def test_how_far_off_an_estimate_was(
+    measured: float | None, low: float | None, high: float | None, share: float | None, within: bool
+) -> None:
+    made = row(measured, None, None, estimate_low=low, estimate_high=high)
+    assert off(made) == (None if share is None else pytest.approx(share))
+    assert is_within(made) is within
+
+
+def plan_of_three() -> PlanSummary:
+    def considered(name: str, latency: Interval | None = None, speed: Interval | None = None) -> Considered:
+        size = Interval(low=2**20, high=2**21)
+        return Considered(candidate=name, disk_bytes=size, ram_bytes=size, latency_ms=latency, tokens_per_s=speed)
+
+    return PlanSummary(
+        chosen="onnx-int8",
+        tried=(Tried(candidate="onnx-int8", passed=True, missed=()),),
+        rejected=(
+            Rejected(candidate="gguf F16", reason="too <large>", measured=2**30, limit=2**20, unit="bytes", remedy="x"),
+        ),
+        considered=(
+            considered("onnx-int8", Interval(low=1.5, high=2.5)),
+            considered("gguf F16", speed=Interval(low=7, high=9)),
+            considered("onnx-fp32"),
+        ),
+        remarks=("Pi: no VNNI",),
+        advice=("a student",),
+    )
+
+
+def test_the_page_shows_the_plan_with_what_was_expected_of_every_candidate() -> None:
+    page = html.page(report(judged(row(0.99, "min", 0.98)), plan=plan_of_three()))
+    parser = _Balance()
+    parser.feed(page)
+    assert parser.open == []
+    for told in ("1.5 ms to 2.5 ms", "7 tokens/s to 9 tokens/s", "1.0 MiB to 2.0 MiB", "unknown", "passed",
+                 "too &lt;large&gt; (1.0 GiB against 1.0 MiB)", "not needed", "Pi: no VNNI", "a student"):  # fmt: skip
+        assert told in page, told
+
+
+def test_the_page_compares_estimates_with_what_was_measured_on_the_device_only() -> None:
+    figures = judged(row(3.0, None, None, estimate_low=1.0, estimate_high=4.0))
+    assert "(measured +50%)" in html.page(report(figures, device_is_host=True))
+    assert "(measured" not in html.page(report(figures))
+    outside = judged(row(8.0, None, None, estimate_low=1.0, estimate_high=4.0))
+    assert "(measured +300%, outside)" in html.page(report(outside, device_is_host=True))
+
+
+def test_counted_memory_is_drawn_against_its_limit() -> None:
+    rows = (
+        Row(name="peak RSS", unit="bytes", measured=9e7, where="here"),
+        Row(name="counted memory", unit="bytes", measured=5e7, where="here", bound="max", limit=2**20 * 64),
+    )
+    page = html.page(report(*rows))
+    assert "counted memory: 47.7 MiB" in page
+    assert "dashed: what an app may use on the device, 64.0 MiB" in page

@@ -7,16 +7,12 @@ A cache must not stop a pack: what cannot be read counts as not there, and what 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import math
 import os
-import stat
-import tempfile
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -27,7 +23,8 @@ from edgekit import __version__
 from edgekit.costs import Estimate, Observation, Phase
 from edgekit.costs.factors import shipped_factors, write_factors
 from edgekit.errors import UsageError
-from edgekit.findings import FIDELITY_LIMITS
+from edgekit.history import store
+from edgekit.limits import FIDELITY_LIMITS
 from edgekit.model import source_sha256
 from edgekit.planner import Known
 
@@ -39,12 +36,8 @@ if TYPE_CHECKING:
     from edgekit.strategies import Candidate
 
 OFF = "none"
-FILE_NAME = "reports.jsonl"
-MAX_LINES = 2000
-MAX_LINE_BYTES = 16 * 2**10
 # The last reports of an engine in a phase that an estimate leans on: older ones tell of older machines.
 _MAX_OBSERVATIONS = 20
-_LOCK_S = 2.0
 
 Command = Literal["pack", "validate"]
 Word = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -148,7 +141,7 @@ def entry(
         passed=report.status == "passed",
         evaluated_on=_word(report.evaluated_on),
         timed_tokens=timed_tokens,
-        context_tokens=int(manifest.limits["context_tokens"] or 0),
+        context_tokens=int(manifest.limits.get("context_tokens") or 0),
         predicted={} if predicted is None else _predicted(predicted, times=report.device_is_host),
         measured={
             row.name: row.measured
@@ -185,95 +178,31 @@ def _word(text: str) -> str:
 
 
 def append(folder: Path | None, made: Entry) -> str | None:
-    """Add one line, whole or not at all, also beside other packs; what kept it from being added, or None.
-
-    The last MAX_LINES are kept.
-    """
+    """Add one line; what kept it from being added, or None."""
     if folder is None:
         return None
-    line = made.model_dump_json().encode() + b"\n"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
-            _write(folder / FILE_NAME, line)
+        store.append(folder, made.model_dump_json().encode())
     except OSError as error:
         return f"this report was not added to the history: {error.strerror or error}"
     return None
-
-
-def _write(path: Path, line: bytes) -> None:
-    _require_plain(path)
-    kept = _tail(path)
-    if len(kept) >= MAX_LINES:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.writelines([*(each + b"\n" for each in kept[1 - MAX_LINES :]), line])
-        Path(file.name).replace(path)
-        return
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        size = os.fstat(descriptor).st_size
-        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"  # by a disk that was full
-        os.write(descriptor, b"\n" + line if torn else line)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """An advisory lock, freed by the kernel if the process dies; OSError if another keeps it for long."""
-    descriptor = os.open(folder / "reports.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        until = time.monotonic() + _LOCK_S
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.01)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def read(folder: Path | None) -> tuple[Entry, ...]:
     """Every entry that holds, the oldest first. Broken lines, and files that cannot be read, are passed over."""
     if folder is None:
         return ()
-    try:
-        _require_plain(folder / FILE_NAME)
-        lines = _tail(folder / FILE_NAME)
-    except OSError:
-        return ()
     found = []
-    for line in lines[-MAX_LINES:]:
-        if len(line) > MAX_LINE_BYTES:
-            continue
-        try:
-            found.append(Entry.model_validate_json(line))
-        except ValidationError:
-            continue
+    with suppress(OSError):
+        for line in store.lines(folder):
+            with suppress(ValidationError):
+                found.append(Entry.model_validate_json(line))
     return tuple(found)
 
 
-def _require_plain(path: Path) -> None:
-    """OSError for a pipe or a device, whose reading might never end."""
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(f"{path.name} is not a file")
-
-
-def _tail(path: Path) -> list[bytes]:
-    """The last lines, without their ends; what no history of ours can hold is left unread."""
-    most = MAX_LINES * MAX_LINE_BYTES
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - most))
-            lines = file.read(most).split(b"\n")
-    except FileNotFoundError:
-        return []
-    return [line for line in (lines if size <= most else lines[1:]) if line]
+def _is_for(each: Entry, device: DeviceProfile) -> bool:
+    """Whether the entry's bundle was packed for this very device: every machine is a host, and most are others."""
+    return each.device == device.name and (not each.on_device or each.soc == _word(device.soc))
 
 
 def observations(folder: Path | None, device: DeviceProfile) -> tuple[Observation, ...]:
@@ -284,8 +213,7 @@ def observations(folder: Path | None, device: DeviceProfile) -> tuple[Observatio
     now = grounds()
     found: dict[tuple[str, Phase], list[Observation]] = defaultdict(list)
     for each in read(folder):
-        own = each.device == device.name and (not each.on_device or each.soc == _word(device.soc))
-        if not own or each.grounds != now:
+        if not _is_for(each, device) or each.grounds != now:
             continue
         for name, figure in _ESTIMATED.items():
             predicted, measured = each.predicted.get(name, 0.0), each.measured.get(name, 0.0)
@@ -310,16 +238,19 @@ def observations(folder: Path | None, device: DeviceProfile) -> tuple[Observatio
     return tuple(each for seen in found.values() for each in seen[-_MAX_OBSERVATIONS:])
 
 
-def known(folder: Path | None, model: SourceModel) -> tuple[Known, ...]:
+def known(folder: Path | None, model: SourceModel, device: DeviceProfile) -> tuple[Known, ...]:
     """Fidelity figures of candidates of this very model, from the last report of each by this version of edgekit.
 
-    The model's files are hashed only if a report of a model of its shape is there.
+    Only those packed for `device` count: for other instruction sets candidates are made otherwise. The model's files
+    are hashed only if a report of a model of its shape is there.
     """
-    now = grounds().partition(",")[0]
+    version = grounds().partition(",")[0]
     alike = [
         each
         for each in read(folder)
-        if (each.parameters, each.task) == (model.parameters, model.task) and each.grounds.partition(",")[0] == now
+        if (each.parameters, each.task) == (model.parameters, model.task)
+        and _is_for(each, device)
+        and each.grounds.partition(",")[0] == version
     ]
     if not alike:
         return ()
