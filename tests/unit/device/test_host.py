@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.device import detect, host
-from edgekit.device.burst import measure_read_bandwidth
+from edgekit.device import check_profile, detect, host, load_profile, to_toml
 from edgekit.device.host import darwin_facts, linux_facts
+from edgekit.device.variants import best_variant
 from edgekit.errors import UnknownDevice
 
 X86 = (
@@ -120,15 +120,30 @@ def test_an_architecture_no_profile_describes(monkeypatch: pytest.MonkeyPatch) -
         detect(measure=False)
 
 
-def test_measured_figures_say_how() -> None:
+def test_a_measured_machine_is_a_profile_without_faults(tmp_path: Path) -> None:
+    path = tmp_path / "host.toml"
     profile = detect(measure=True)
-    bandwidth, flops = profile.memory_bandwidth.sustained_bytes_per_s, profile.cpu.fp32_flops_per_s
-    assert bandwidth.status == flops.status == "measured"
-    assert 1e8 < (bandwidth.value or 0) < 1e13
-    assert 1e8 < (flops.value or 0) < 1e14
-    assert "threads reading" in bandwidth.source
-    assert profile.cpu.int8_ops_per_s.status == "unknown"
+    path.write_text(to_toml(profile), encoding="utf-8")
+    assert check_profile(path) == []
+    assert load_profile(str(path)) == profile
+    for figure in (profile.memory_bandwidth.sustained_bytes_per_s, profile.cpu.fp32_flops_per_s):
+        assert figure.status == "measured"
+    assert profile.cpu.ggml_variant
+    assert all(cluster.status == "measured" for cluster in profile.cpu.clusters)
 
 
-def test_bandwidth_is_unknown_where_memory_is_too_short_to_leave_the_cache() -> None:
-    assert measure_read_bandwidth(4, 512 * 2**20).status == "unknown"
+@pytest.mark.parametrize(
+    ("arch", "os", "features", "variant"),
+    [
+        ("x86_64", "linux", {"sse4_2", "avx", "f16c", "fma", "avx2", "bmi2"}, "haswell"),
+        ("x86_64", "windows", set(), "x64"),
+        ("aarch64", "linux", {"neon", "dotprod", "fp16", "i8mm", "bf16"}, "armv8.2_2"),  # armv8.6_1 wants sve
+        ("aarch64", "android", {"neon", "dotprod", "fp16", "i8mm", "bf16"}, "android_armv8.6_1"),
+        ("aarch64", "macos", {"neon", "dotprod", "fp16", "i8mm"}, "apple_m2_m3"),
+        ("aarch64", "windows", {"neon", "dotprod"}, ""),
+        ("armv7", "linux", {"neon"}, ""),
+        ("wasm32", "browser", {"simd128"}, ""),
+    ],
+)
+def test_the_most_demanding_variant_that_runs(arch: str, os: str, features: set[str], variant: str) -> None:
+    assert best_variant(arch, os, frozenset(features)) == variant
