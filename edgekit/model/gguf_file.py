@@ -34,6 +34,7 @@ _TYPES: Mapping[int, tuple[str, int, int]] = {
     39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18),
     42: ("Q2_0", 64, 18),
 }  # fmt: skip
+_BLOCKS = {name: (weights, size) for name, weights, size in _TYPES.values()}
 # general.file_type, from llama.h
 _FILE_TYPES = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
                12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K",
@@ -144,6 +145,12 @@ def read_gguf_header(path: Path) -> GgufHeader:
     if tensors and size < start + end:
         raise BadModel(f"{path}: {size} bytes, its tensors need {start + end}", "it is cut short: download it again")
     return GgufHeader(version, values, tensors)
+
+
+def stored_bytes(tensor: TensorInfo) -> int:
+    """Bytes of a tensor whose dtype is a ggml type; KeyError for any other."""
+    weights, size = _BLOCKS[tensor.dtype]
+    return tensor.elements // weights * size
 
 
 def _tensor_table(reader: _Reader, count: int) -> tuple[tuple[TensorInfo, ...], int]:

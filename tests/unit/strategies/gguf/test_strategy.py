@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from fixtures import tiny_models, tiny_tokenizers
+from fixtures.devices import device as made_device
 from fixtures.devices import setting
 from fixtures.gguf_models import LLAMA, planned
 
 from edgekit import strategies
-from edgekit.device import DeviceProfile, load_profile
+from edgekit.costs import Work
+from edgekit.device import DeviceProfile
 from edgekit.errors import MissingEngine, NoSpace
 from edgekit.model import SourceModel, TensorInfo, TextSetup, open_model
 from edgekit.progress import Silent
@@ -25,7 +27,7 @@ from edgekit.strategies.gguf import OFFERED, make, propose
 
 @pytest.fixture(scope="module")
 def device() -> DeviceProfile:
-    return load_profile("raspberry-pi-5-8gb")
+    return made_device("neon", "fp16", "dotprod", arch="aarch64")
 
 
 @pytest.fixture
@@ -64,42 +66,65 @@ def test_presets_are_offered_from_the_most_faithful_down(model: SourceModel, dev
 def test_the_cache_grows_with_the_context_and_no_further_than_the_model_s(
     model: SourceModel, device: DeviceProfile
 ) -> None:
-    small, large, beyond = (candidates(model, device, context)[0] for context in (128, 512, 100_000))
-    assert small.kv_bytes == 128 * 2 * 2 * 2 * 2 * 16
-    assert large.kv_bytes == 4 * small.kv_bytes == beyond.kv_bytes
-    assert large.ram_bytes.low - small.ram_bytes.low == large.kv_bytes - small.kv_bytes
+    small, large, beyond = (candidates(model, device, context)[0] for context in (256, 512, 100_000))
+    assert small.kv_bytes == 256 * 2 * 2 * 2 * 2 * 16
+    assert large.kv_bytes == 2 * small.kv_bytes == beyond.kv_bytes
 
 
-def test_speed_is_an_interval_below_the_memory_s_bandwidth(model: SourceModel, device: DeviceProfile) -> None:
-    speed = candidates(model, device)[0].tokens_per_s
-    bandwidth = device.memory_bandwidth.sustained_bytes_per_s.value
-    assert speed is not None
-    assert bandwidth is not None
-    assert speed.low == pytest.approx(0.4 * speed.high)
-    # The output is read whole, the untied embedding by the row.
-    assert speed.high > bandwidth / candidates(model, device)[0].disk_bytes.mid
+def note(candidate: Candidate, words: str) -> str | None:
+    return next((told for told in candidate.notes if words in told), None)
 
 
-def test_a_device_of_unknown_bandwidth_has_no_speed(model: SourceModel) -> None:
-    unknown = load_profile("pixel-8")
-    unknown = unknown.model_copy(update={"memory_bandwidth": type(unknown.memory_bandwidth)()})
-    assert {each.tokens_per_s for each in candidates(model, unknown)} == {None}
+def test_copies_are_told_where_the_device_makes_them(model: SourceModel, device: DeviceProfile) -> None:
+    plain = made_device("neon", arch="aarch64")
+    here, there = ({each.options["preset"]: each for each in candidates(model, one)} for one in (device, plain))
+    for preset in ("Q4_0", "Q8_0"):
+        copies = sum(term.bytes for term in work_of(here[preset]).memory if term.name == "repacked weights")
+        told = note(here[preset], "repacked")
+        assert told is not None
+        assert f"{copies / 2**20:.1f} MiB" in told
+        assert note(there[preset], "repacked") is None
+        assert here[preset].ram_bytes.mid > there[preset].ram_bytes.mid
+    assert note(here["F16"], "repacked") is None
+    assert here["F16"].ram_bytes == there["F16"].ram_bytes
 
 
-def test_copies_are_counted_where_the_device_makes_them(model: SourceModel, device: DeviceProfile) -> None:
-    assert device.has("dotprod")
-    plain = device.model_copy(
-        update={"cpu": device.cpu.model_copy(update={"isa": device.cpu.isa.model_copy(update={"value": ()})})}
-    )
-    by_device = [
-        {each.options["preset"]: each.ram_bytes.high for each in candidates(model, one)} for one in (device, plain)
-    ]
-    assert by_device[0]["Q4_0"] > by_device[1]["Q4_0"]
-    assert by_device[0]["F16"] == by_device[1]["F16"]
+def work_of(candidate: Candidate) -> Work:
+    assert candidate.work is not None
+    return candidate.work
+
+
+def test_what_became_of_types_that_do_not_fit_the_rows_is_told(model: SourceModel, device: DeviceProfile) -> None:
+    by_preset = {each.options["preset"]: each for each in candidates(model, device)}
+    told = note(by_preset["Q4_K_M"], "multiple of 256")
+    assert told is not None
+    assert told.startswith("100% of the weights")
+    assert "Q4_K became Q5_0" in told
+    assert "Q6_K became Q8_0" in told
+    told = note(by_preset["Q4_0"], "multiple of 256")
+    assert told is not None
+    assert told.endswith(": Q6_K became Q8_0")
+    assert note(by_preset["Q8_0"], "multiple of 256") is None
+
+
+def test_wide_rows_keep_their_types(tmp_path: Path, device: DeviceProfile) -> None:
+    size = tiny_tokenizers.byte_level(tmp_path)
+    config = LLAMA | {"vocab_size": size, "hidden_size": 256, "intermediate_size": 512}
+    wide = planned(config, text=TextSetup(512, tmp_path / "tokenizer.json"))
+    assert all(note(each, "multiple of 256") is None for each in candidates(wide, device))
+
+
+def test_a_model_is_read_once_for_all_devices(
+    model: SourceModel, device: DeviceProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = candidates(model, device)
+    monkeypatch.setattr("edgekit.strategies.gguf.offers.lay_out", None)
+    again = candidates(model, made_device("avx2"))
+    assert [each.disk_bytes for each in again] == [each.disk_bytes for each in first]
 
 
 def test_nothing_heavy_is_imported_to_plan(model: SourceModel, device: DeviceProfile, monkeypatch: Any) -> None:
-    for name in ("gguf", "llama_cpp", "torch", "transformers"):
+    for name in ("gguf", "llama_cpp", "torch", "transformers", "tokenizers"):
         monkeypatch.setitem(sys.modules, name, None)
     assert len(candidates(model, device)) == len(OFFERED)
 
@@ -158,6 +183,7 @@ def test_a_gguf_file_is_taken_as_it_is(tmp_path: Path, device: DeviceProfile) ->
     source = gguf_file(tmp_path)
     (candidate,) = candidates(source, device)
     assert (candidate.label, candidate.disk_bytes.mid, candidate.kv_bytes) == ("gguf as-is", 1004, 256 * 2 * 64)
+    assert candidate.faithfulness == pytest.approx(8 * 1004 / (164 * 64))
     (tmp_path / "work").mkdir()
     artifact = make(candidate, source, device, tmp_path / "work", Silent())
     assert (artifact.folder / artifact.model_file).read_bytes() == (tmp_path / "given-Q4_0.gguf").read_bytes()

@@ -1,0 +1,177 @@
+"""What the gguf strategy offers for a model: each file it could write, weighed once, and its costs on a device."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from edgekit.costs import Estimate, Setting
+from edgekit.model import SourceModel, TensorInfo
+from edgekit.strategies import Candidate, Rejection, priced
+from edgekit.strategies.gguf import repack
+from edgekit.strategies.gguf.architecture import Layout, lay_out
+from edgekit.strategies.gguf.estimate import Attention, Load, work
+from edgekit.strategies.gguf.file_size import header_bytes, metadata_bytes
+from edgekit.strategies.gguf.presets import OFFERED, PRESETS, Preset, TypeChoice, choose, is_quantizable
+from edgekit.strategies.gguf.rope import Metadata
+from edgekit.strategies.gguf.targets import Target
+from edgekit.strategies.gguf.vocabulary_size import VocabularySize, measure_vocabulary
+from edgekit.strategies.gguf.weights import EMBEDDING, Weights, weigh
+
+AS_IS = "as-is"
+# What llama-cpp-python's own build needs at least; aarch64 builds run anywhere.
+MIN_ISA: Mapping[str, tuple[str, ...]] = {"x86_64": ("avx2",), "aarch64": ()}
+_SUPER_BLOCK = 256
+# Special ids are only known once the tokenizer is proven.
+_UNPROVEN_BYTES = 256
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as it would stand in a bundle, on any device."""
+
+    preset: str
+    faithfulness: float
+    disk_bytes: Estimate
+    load: Load
+    notes: tuple[str, ...]
+
+
+def candidate(file: File, setting: Setting) -> Candidate:
+    """The file with its costs in `setting`."""
+    repacked = repack.note(file.load.weights, setting.device)
+    offered = Candidate(
+        strategy="gguf",
+        engine="llama.cpp",
+        options={"preset": file.preset},
+        faithfulness=file.faithfulness,
+        disk_bytes=file.disk_bytes,
+        ram_bytes=file.disk_bytes,
+        notes=file.notes if repacked is None else (*file.notes, repacked),
+        min_isa=MIN_ISA,
+    )
+    return priced(offered, work(file.load, setting), setting)
+
+
+class _Same:
+    """A model as a key of the cache: equal to itself alone. The cache keeps it alive, so that its id stays its own."""
+
+    def __init__(self, model: SourceModel) -> None:
+        self.model = model
+
+    def __hash__(self) -> int:
+        return id(self.model)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.model is self.model
+
+
+def planned_files(model: SourceModel) -> tuple[File, ...]:
+    """One file for each preset, the most faithful first; BadInput, saying why, where there can be none."""
+    tokenizer = None if model.text is None else model.text.tokenizer_json
+    status = tokenizer.stat() if tokenizer is not None and tokenizer.is_file() else None
+    return _planned_files(_Same(model), None if status is None else (status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=2)
+def _planned_files(key: _Same, _tokenizer: tuple[int, int] | None) -> tuple[File, ...]:
+    model = key.model
+    layout = lay_out(model)
+    vocabulary = measure_vocabulary(model, layout.shape.vocabulary)
+    return tuple(_planned_file(model, layout, PRESETS[name], vocabulary) for name in OFFERED)
+
+
+def _planned_file(model: SourceModel, layout: Layout, preset: Preset, vocabulary: VocabularySize) -> File:
+    choice = choice_of(layout, preset)
+    decodes = model.task == "causal-lm"
+    weights = weigh((TensorInfo(target.name, choice(target), target.shape) for target in layout.targets), decodes)
+    metadata = metadata_bytes(file_metadata(layout, preset)) + vocabulary.gguf_bytes
+    disk = weights.data_bytes + header_bytes(metadata, layout.targets)
+    off = _UNPROVEN_BYTES + vocabulary.uncertain_bytes
+    return File(
+        preset=preset.name,
+        faithfulness=preset.faithfulness,
+        disk_bytes=Estimate(disk - off, disk + off, "tensor shapes and types, and the vocabulary"),
+        load=Load(weights, vocabulary, _attention(layout, decodes), layout.shape.context),
+        notes=(*layout.notes, *_fallback_notes(layout, choice)),
+    )
+
+
+def _attention(layout: Layout, decodes: bool) -> Attention:
+    """With the layers that slide, by the file's own metadata."""
+    arch, pattern = layout.family.arch, layout.family.sliding_pattern
+    window = layout.metadata.get(f"{arch}.attention.sliding_window")
+    if window is None or pattern is None:
+        return Attention(decodes)
+    slides = layout.metadata.get(f"{arch}.attention.sliding_window_pattern")
+    if slides is None:
+        slides = [(layer + 1) % pattern != 0 for layer in range(layout.shape.layers)]
+    return Attention(decodes, sum(slides), window)
+
+
+def _fallback_notes(layout: Layout, choice: TypeChoice) -> Iterator[str]:
+    """What became of the types whose blocks of 256 do not fit the rows."""
+    became: Counter[tuple[str, str]] = Counter()
+    quantizable = [target for target in layout.targets if is_quantizable(target)]
+    for target in quantizable:
+        if target.columns % _SUPER_BLOCK:
+            wanted, found = choice(_of_whole_blocks(target)), choice(target)
+            if wanted != found:
+                became[wanted, found] += target.elements
+    if became:
+        share = sum(became.values()) / sum(target.elements for target in quantizable)
+        told = ", ".join(f"{wanted} became {found}" for wanted, found in became)
+        yield f"{share:.0%} of the weights lie in rows that are no multiple of {_SUPER_BLOCK}: {told}"
+
+
+def _of_whole_blocks(target: Target) -> Target:
+    return replace(target, shape=(*target.shape[:-1], _SUPER_BLOCK))
+
+
+def choice_of(layout: Layout, preset: Preset) -> TypeChoice:
+    shape = layout.shape
+    return choose(preset, layout.targets, layout.family.arch, shape.layers, shape.grouped_query)
+
+
+def file_metadata(layout: Layout, preset: Preset) -> Metadata:
+    """All but the vocabulary's."""
+    return layout.metadata | {"general.quantization_version": 2, "general.file_type": preset.file_type}
+
+
+def as_is(model: SourceModel, setting: Setting) -> Candidate | Rejection:
+    """A GGUF file that is bundled as it is."""
+    if model.file is None:
+        return Rejection("gguf", f"{model.source}: no GGUF file")
+    embedding = next((tensor for tensor in model.tensors if tensor.name == EMBEDDING), None)
+    if embedding is None or len(embedding.shape) != 2:
+        return Rejection("gguf", f"{model.file.name} has no token embedding", estimated=False)
+    weights = _weighed(_Same(model))
+    size = model.file.stat().st_size
+    context = model.text.max_tokens if model.text else setting.context_tokens
+    told = ("bundled as it is: there is no unquantized original to compare it with",) if model.quantized else ()
+    file = File(
+        preset=AS_IS,
+        faithfulness=min(8 * size / max(model.parameters, 1), 32.0),
+        disk_bytes=Estimate(size, size, "the file as it is"),
+        load=Load(weights, _stored_vocabulary(weights, size), Attention(model.task == "causal-lm"), context),
+        notes=told,
+    )
+    return candidate(file, setting)
+
+
+@lru_cache(maxsize=2)
+def _weighed(key: _Same) -> Weights:
+    return weigh(key.model.tensors, key.model.task == "causal-lm")
+
+
+# A file's header holds a text and a type for each token; where it has this much for each, it holds merges as well.
+_BYTES_WITH_MERGES = 30
+
+
+def _stored_vocabulary(weights: Weights, file_bytes: int) -> VocabularySize:
+    """Of a file that is there: as many tokens as the embedding has rows, and as many merges if the header has room."""
+    header = max(file_bytes - weights.data_bytes, 0)
+    merges = weights.vocabulary if header > _BYTES_WITH_MERGES * weights.vocabulary else 0
+    return VocabularySize(weights.vocabulary, merges, header, 0, needs_tokenizer_json=False)
