@@ -43,8 +43,9 @@ def measure_speeds(threads: int, memory_bytes: int | None) -> Speeds:
     """About four seconds of bursts with `threads` threads, those of all cores that this process may use."""
     one = measure_read_bandwidth(1, memory_bytes)
     every = measure_read_bandwidth(threads, memory_bytes) if threads > 1 else one
-    if one.value is not None and every.value is not None and every.value < one.value:
-        every = Figure(value=one.value, status="measured", source=f"{one.source}; {threads} threads were no faster")
+    if one.value is not None and (every.value is None or every.value < one.value):
+        why = f"{threads} threads were no faster" if every.value is not None else every.source
+        every = Figure(value=one.value, status="measured", source=f"{one.source}; {why}")
     return Speeds(every, one, measure_fp32_flops(threads), measure_int8_ops(threads))
 
 

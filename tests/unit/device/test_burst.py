@@ -52,6 +52,13 @@ def test_several_threads_are_never_slower_than_one(monkeypatch: pytest.MonkeyPat
     assert speeds.sustained_bytes_per_s.source == "1 threads; 4 threads were no faster"
 
 
+def test_where_memory_is_short_one_thread_stands_for_all() -> None:
+    speeds = measure_speeds(4, 512 * 2**20)
+    assert speeds.sustained_bytes_per_s.value == speeds.one_thread_bytes_per_s.value
+    assert "1 thread reading" in speeds.sustained_bytes_per_s.source
+    assert "memory is too short for 4 blocks" in speeds.sustained_bytes_per_s.source
+
+
 def test_bandwidth_is_unknown_where_memory_is_too_short_to_leave_the_cache() -> None:
     figure = measure_read_bandwidth(4, 512 * 2**20)
     assert (figure.value, figure.status) == (None, "unknown")
