@@ -43,7 +43,7 @@ class Estimate:
     @property
     def mid(self) -> float:
         """The point between that is as many times the low end as the high end is of it: errors are ratios."""
-        if self.low <= 0:
+        if self.low <= 0 or self.low == self.high:
             return (self.low + self.high) / 2
         return math.sqrt(self.low) * math.sqrt(self.high)
 
