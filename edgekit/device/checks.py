@@ -82,7 +82,7 @@ def _fault(entry: Any) -> Fault:
         hint = "gigahertz" if value < 10 else "hertz or kilohertz"
         return Fault(key, f"{value:g} is outside 10 to 10000: is this {hint}? Megahertz are expected")
     if kind in ("greater_than_equal", "less_than_equal"):
-        return Fault(key, f"{value!r}: {entry['msg'].removeprefix('Input should be ')} is expected")
+        return Fault(key, f"{f'{value!r}'[:60]}: {entry['msg'].removeprefix('Input should be ')} is expected")
     if kind == "value_error":
         return Fault(key, str(entry["ctx"]["error"]))
     kind = "model_type" if kind.startswith(("model_", "dataclass")) else kind

@@ -76,4 +76,6 @@ def _line_of(text: str, key: str) -> int:
             continue
         if len(here) > depth and here == wanted[: len(here)]:
             best, depth = number, len(here)
+        elif not best and here[: len(wanted)] == wanted:  # a table of that name where something else is expected
+            best = number
     return best

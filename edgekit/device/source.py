@@ -95,7 +95,7 @@ def text_of(path: Path) -> str:
 def parse(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, a number of thousands of digits, too deep
         raise BadProfile(f"{path.name}: not TOML: {error}") from error
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,11 @@ def test_an_unknown_device_like_none_and_a_missing_file(tmp_path: Path) -> None:
         ("schema_version = 1", "schema_version = 2", "schema_version: 2 is none of 1"),
         ('name = "raspberry-pi-5-8gb"', 'name = "Pi 5"', "small letters, digits, dots and hyphens are expected"),
         ("[ram]", "[ram", "not TOML"),
+        ("count = 4", f"count = {'9' * 5000}", "not TOML: Exceeds the limit (4300 digits)"),
+        ("count = 4", f"count = {'9' * 400}", f"cpu.clusters.0.count: {'9' * 60}: less than or equal to 1024"),
+        ("[storage]", "[[storage]]", "mine.toml:34: storage: ({'kind': 'microSD'},) is a list, a table"),
+        ("mhz = 2400", "mhz = nan", "cpu.clusters.0.mhz: nan is outside 10 to 10000"),
+        ("value = 8589934592", "value = nan", "ram.total_bytes.value: nan is a number, a number above 0 is expected"),
         ("schema_version = 1", 'extends = "mine.toml"', "extends: mine -> mine goes in a circle"),
         ("schema_version = 1", 'extends = "rpi5-8g"', "no device 'rpi5-8g' - did you mean rpi5-8gb?"),
         ("schema_version = 1", "extends = 5", "extends: 5 is not the name of a profile"),
@@ -247,8 +253,31 @@ def any_profile(draw: st.DrawFn) -> DeviceProfile:
 @given(any_profile())
 @settings(max_examples=60, deadline=None)
 def test_writing_and_reading_give_the_same_profile(profile: DeviceProfile) -> None:
-    import tomllib
-
     again, faults = check(tomllib.loads(to_toml(profile)))
     assert faults == []
     assert again == profile
+
+
+RAM_UPWARDS = ("app_background_bytes", "app_bytes", "app_entitled_bytes", "total_bytes")
+BANDWIDTH_UPWARDS = ("one_thread_bytes_per_s", "sustained_bytes_per_s", "peak_bytes_per_s")
+
+
+def any_figure(names: tuple[str, ...]) -> st.SearchStrategy[dict[str, Figure]]:
+    known = st.integers(2**30, 2**33).map(lambda value: Figure(value=value, status="vendor", source="test"))
+    return st.fixed_dictionaries({name: known | st.just(Figure(status="unknown")) for name in names})
+
+
+@given(
+    any_figure(RAM_UPWARDS),
+    any_figure(BANDWIDTH_UPWARDS),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_profile_is_sound_exactly_if_its_known_sums_ascend(
+    ram: dict[str, Figure], bandwidth: dict[str, Figure]
+) -> None:
+    pi = load_profile("raspberry-pi-5-8gb")
+    update = {"ram": Ram(**ram), "memory_bandwidth": MemoryBandwidth(**bandwidth)}
+    chains = ([ram[name].value for name in RAM_UPWARDS], [bandwidth[name].value for name in BANDWIDTH_UPWARDS])
+    values = [[value for value in chain if value is not None] for chain in chains]
+    _, faults = check(tomllib.loads(to_toml(pi.model_copy(update=update))))
+    assert (faults == []) == all(known == sorted(known) for known in values)
