@@ -71,6 +71,12 @@ def test_every_error_has_an_exit_code_of_its_own() -> None:
         (["verify", "bundle", "--deep"], "has no flag --deep"),
         (["devices", "list", "--jsn"], "did you mean --json?"),
         (["pack", "model", "--strategy", "onnx-int4"], "there is no strategy 'onnx-int4' - choose one of auto, "),
+        (["plan", "model", "--prefer", "best"], "--prefer is 'best' - choose one of accuracy, speed, size"),
+        (["pack", "model", "--sensitivity", "top"], "--sensitivity is 'top' - choose one of normal, high"),
+        (["plan", "model", "--lengths", "long"], "--lengths is 'long' - give up to 8 lengths in tokens, as in 16,128"),
+        (["plan", "model", "--history", "model/config.json"], "which is not a folder - give a folder, or none"),
+        (["pack", "model", "--history", "model/config.json"], "which is not a folder - give a folder, or none"),
+        (["validate", "bundle", "--history", "model/config.json"], "which is not a folder - give a folder, or none"),
         (["validate", "bundle", "--on", "moon"], "there is no target 'moon' - choose one of local"),
     ],
 )
@@ -457,6 +463,11 @@ def test_evaluation_data_that_cannot_be_used(
     desk.refuse(BadEvalData, said, "pack", "model", "--eval", name, *LOOSE)
 
 
+def test_evaluation_data_that_a_plan_is_told_of_must_be_there(desk: Desk) -> None:
+    plain_folder(desk.cwd / "model")
+    desk.refuse(BadEvalData, r"cannot read gone\.csv: no such file", "plan", "model", "--eval", "gone.csv")
+
+
 # Bundles.
 
 
@@ -567,12 +578,12 @@ def test_a_model_that_cannot_fit_says_by_how_much_and_what_would(desk: Desk, com
     write_json(config, json.loads(config.read_text()) | {"max_position_embeddings": 2**22})
     said = (
         r"cwd does not fit intel-n100: the smallest candidate, gguf \w+, needs an estimated [\d.]+ MiB against"
-        r" [\d.]+ MiB, [\d.]+ [KM]iB too much - a device with \d+ MiB for an app, or a model \d+% of this size"
+        r" [\d.]+ MiB, [\d.]+ [KM]iB too much - nearest: gguf \w+: --max-ram \d+MB would allow it"
     )
     desk.refuse(DoesNotFit, said, command, "model", "--max-ram", "1MiB", *LOOSE)
-    said = r"needs an estimated .* against .* too much - fits with --context \d+"
-    desk.refuse(DoesNotFit, said, command, "model", "--max-ram", "64MiB", "--context", "4000000", *LOOSE)
-    said = r"needs an estimated [\d.]+ [KM]iB against 10\.0 KiB, .* too much - raise --max-disk"
+    said = r"needs an estimated .* against .* too much - a smaller context: gguf \w+ .*fits? with --context \d+"
+    desk.refuse(DoesNotFit, said, command, "model", "--max-ram", "100MiB", "--context", "200000", *LOOSE)
+    said = r"needs an estimated [\d.]+ [KM]iB against 10\.0 KiB, .* too much - .*--max-disk \d+KB would allow it"
     desk.refuse(DoesNotFit, said, command, "model", "--max-disk", "10KiB", *LOOSE)
 
 
