@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from edgekit.device import detect
@@ -20,6 +21,8 @@ _PACKAGES = (
     "transformers",
     "tokenizers",
     "numpy",
+    "llama-cpp-python",
+    "gguf",
 )
 
 
@@ -45,6 +48,31 @@ def heading(facts: Mapping[str, Any]) -> str:
         f"load      {facts['load_average_1_min']} before the first run (1 min average)\n"
         f"versions  python {facts['python']}, {versions}\n"
     )
+
+
+class OtherLoad:
+    """What other processes, and other machines on the same hardware, took of this one's cores since it was made."""
+
+    def __init__(self) -> None:
+        self._start = _cpu_seconds()
+
+    def share(self) -> float | None:
+        """Of all cores' time; None where the system does not tell. Children count as other until waited for."""
+        if self._start is None or (now := _cpu_seconds()) is None:
+            return None
+        everything, busy, own = (after - before for after, before in zip(now, self._start, strict=True))
+        return max(0.0, busy - own) / max(everything, 1e-9)
+
+
+def _cpu_seconds() -> tuple[float, float, float] | None:
+    """Of all cores since boot: altogether, not idle (stolen time included), and of this process with its children."""
+    try:
+        fields = [int(each) for each in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    ticks = os.sysconf("SC_CLK_TCK")
+    idle = fields[3] + fields[4]
+    return sum(fields) / ticks, (sum(fields) - idle) / ticks, sum(os.times()[:4])
 
 
 def _version(package: str) -> str | None:

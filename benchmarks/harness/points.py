@@ -1,0 +1,92 @@
+"""Points: what a candidate's work was said to be, how fast the machine was, and what was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.costs import Phase, Term, Work
+from edgekit.costs.rates import UNITS, rate
+from edgekit.device import DeviceProfile
+from edgekit.strategies import Candidate
+from harness.probing import Reading
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement. `terms` are (name, amount, unit), amounts in bytes and unit "bytes" for the phase "memory".
+
+    `rates` are units per second of the machine for these threads, the better of those measured before and after the
+    shape; `measured` is in seconds or bytes, between its quartiles `low` and `high`.
+    """
+
+    shape: str
+    strategy: str
+    engine: str
+    threads: int
+    phase: Phase
+    tokens: int
+    terms: tuple[tuple[str, float, str], ...]
+    rates: Mapping[str, float]
+    measured: float
+    low: float
+    high: float
+
+
+def points(
+    shape: str,
+    candidate: Candidate,
+    threads: int,
+    readings: Iterable[Reading],
+    machines: Sequence[DeviceProfile],
+) -> Iterator[Point]:
+    """The readings that the candidate told work for."""
+    rates = best_rates(machines, threads)
+    for each in readings:
+        terms = terms_of(candidate.work, each)
+        if terms:
+            yield Point(
+                shape,
+                candidate.label,
+                candidate.engine,
+                threads,
+                each.phase,
+                each.tokens,
+                terms,
+                {} if each.phase == "memory" else rates,
+                each.value,
+                each.low,
+                each.high,
+            )
+
+
+def terms_of(work: Work | None, reading: Reading) -> tuple[tuple[str, float, str], ...]:
+    """Empty where none are told. The work of decoding is told for one number of tokens before, whatever it is."""
+    if work is None:
+        return ()
+    if reading.phase == "memory":
+        return tuple((term.name, term.bytes, "bytes") for term in work.memory)
+    told: Mapping[int, tuple[Term, ...]] = work.terms.get(reading.phase, {})
+    terms = next(iter(told.values()), ()) if reading.phase == "decode" else told.get(reading.tokens, ())
+    return tuple((term.name, term.amount, term.unit) for term in terms if term.amount > 0)
+
+
+def best_rates(machines: Sequence[DeviceProfile], threads: int) -> dict[str, float]:
+    found = {unit: [rate(machine, unit, threads) for machine in machines] for unit in UNITS}
+    return {unit: max(each.mid for each in rates if each) for unit, rates in found.items() if any(rates)}
+
+
+def write_points(path: Path, provenance: Mapping[str, Any], measured: Sequence[Point]) -> None:
+    """One point a line: the file is read by people, and compared by git."""
+    lines = ",\n".join(json.dumps(asdict(point), ensure_ascii=False) for point in measured)
+    head = json.dumps(provenance, indent=1, ensure_ascii=False)
+    path.write_text(f'{{"provenance": {head},\n"points": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
+def read_points(path: Path) -> tuple[dict[str, Any], list[Point]]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    found = [Point(**{**each, "terms": tuple(map(tuple, each["terms"]))}) for each in content["points"]]
+    return content["provenance"], found
