@@ -12,7 +12,7 @@ from edgekit.model import SourceModel
 from edgekit.progress import Progress
 from edgekit.strategies import Artifact, Candidate, Rejection
 from edgekit.strategies.onnx.eligible import as_is, refusal
-from edgekit.strategies.onnx.estimate import fp32_disk_bytes, latency_ms, ram_bytes
+from edgekit.strategies.onnx.estimate import estimated
 from edgekit.strategies.onnx.float_graph import FLOAT_FILE, write_float_graph
 from edgekit.strategies.onnx.graph import load, signatures
 
@@ -23,20 +23,9 @@ def propose(model: SourceModel, setting: Setting) -> Iterable[Candidate | Reject
     rejection = refusal(model, NAME)
     if rejection is not None:
         return (rejection,)
-    disk = fp32_disk_bytes(model)
     stored = as_is(model)
-    return (
-        Candidate(
-            strategy=NAME,
-            engine="onnxruntime",
-            options={"preset": "as-is"} if stored else {},
-            faithfulness=32,
-            disk_bytes=disk,
-            ram_bytes=ram_bytes(model, disk),
-            latency_ms=None if stored else latency_ms(model, setting.device, 32),
-            notes=(f"the file's weights are {stored}; it is bundled as it is",) if stored else (),
-        ),
-    )
+    notes = (f"the file's weights are {stored}; it is bundled as it is",) if stored else ()
+    return (estimated(NAME, model, setting, 32, notes),)
 
 
 def make(

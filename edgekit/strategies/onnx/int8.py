@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from edgekit.costs import Setting
@@ -12,10 +12,11 @@ from edgekit.model import SourceModel
 from edgekit.progress import Progress
 from edgekit.strategies import Artifact, Candidate, Rejection
 from edgekit.strategies.onnx.eligible import as_is, refusal
-from edgekit.strategies.onnx.estimate import has_products, int8_disk_bytes, is_convolutional, latency_ms, ram_bytes
+from edgekit.strategies.onnx.estimate import embedding_note, estimated
 from edgekit.strategies.onnx.float_graph import write_float_graph
 from edgekit.strategies.onnx.graph import load, signatures
 from edgekit.strategies.onnx.quantize import Int8Choice, quantize
+from edgekit.strategies.onnx.shapes import has_products, is_convolution, is_convolutional
 
 NAME = "onnx-int8"
 MODEL_FILE = "onnx/model_quantized.onnx"
@@ -24,25 +25,17 @@ _SEVEN_BITS = (
     "this CPU has no VNNI: its 8-bit products saturate, so the weights keep 7 bits (reduce_range); "
     "other engines then answer correctly too"
 )
+_STATIC = (
+    "its convolutions are quantized with calibrated ranges (static QDQ), never dynamically: that is slower than fp32"
+)
+_FLOAT_CONVOLUTIONS = "its few convolutions stay in float32: quantized dynamically they are slower than that"
 
 
 def propose(model: SourceModel, setting: Setting) -> Iterable[Candidate | Rejection]:
     rejection = refusal(model, NAME) or _refusal(model)
     if rejection is not None:
         return (rejection,)
-    disk = int8_disk_bytes(model)
-    return (
-        Candidate(
-            strategy=NAME,
-            engine="onnxruntime",
-            options={},
-            faithfulness=8,
-            disk_bytes=disk,
-            ram_bytes=ram_bytes(model, disk),
-            latency_ms=latency_ms(model, setting.device, 8),
-            notes=(_SEVEN_BITS,) if saturates(setting.device) else (),
-        ),
-    )
+    return (estimated(NAME, model, setting, 8, tuple(_notes(model, setting.device))),)
 
 
 def make(
@@ -64,6 +57,18 @@ def make(
         min_isa={"x86_64": (), "aarch64": ()},
         notes=(*source.notes, *notes, *((_SEVEN_BITS,) if seven_bits else ())),
     )
+
+
+def _notes(model: SourceModel, device: DeviceProfile) -> Iterator[str]:
+    if saturates(device):
+        yield _SEVEN_BITS
+    if is_convolutional(model.tensors):
+        yield _STATIC
+    elif any(is_convolution(tensor) for tensor in model.tensors):
+        yield _FLOAT_CONVOLUTIONS
+    note = embedding_note(model)
+    if note is not None:
+        yield note
 
 
 def saturates(device: DeviceProfile) -> bool:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from fixtures import costing
 from fixtures.devices import device, setting
+from fixtures.shaped_models import bert, resnet, vit
 
+from edgekit.costs import Estimate, Setting
+from edgekit.device.profile import Figure
 from edgekit.model import SourceModel, TensorInfo, TextSetup
 from edgekit.strategies import Candidate, Rejection
 from edgekit.strategies.onnx import fp32, int8
 
 VNNI = device("avx2", "avx512_vnni")
+ENCODE_FACTORS = {
+    **dict.fromkeys(("fp32 products", "int8 products", "attention products", "softmax", "elementwise"), 1.5),
+    **dict.fromkeys(("convolutions", "int8 convolutions", "features", "int8 features", "weights read"), 1.5),
+    "calls": 5e-6,
+    "tokens": 1e-6,
+}
 
 
 def model(**fields: Any) -> SourceModel:
@@ -112,6 +124,80 @@ def test_only_x86_without_vnni_keeps_seven_bits(target: Any, seven_bits: bool) -
     candidate = offer(int8, model(), target)
     assert isinstance(candidate, Candidate)
     assert any("reduce_range" in note for note in candidate.notes) is seven_bits
+
+
+def notes(source: SourceModel) -> str:
+    candidate = offer(int8, source)
+    assert isinstance(candidate, Candidate)
+    return " ".join(candidate.notes)
+
+
+def test_convolutions_are_never_quantized_dynamically_and_the_note_says_so() -> None:
+    assert "static QDQ" in notes(resnet())
+    assert "convolutions stay in float32" in notes(vit())
+    assert "convolution" not in notes(bert())
+
+
+def test_where_embeddings_dominate_the_note_says_what_int8_does_to_them() -> None:
+    assert "79% of the weights are embeddings" in notes(bert(layers=1, width=64, vocabulary=2500, max_tokens=512))
+    assert "embeddings" not in notes(bert(layers=4, width=64, vocabulary=512, max_tokens=128))
+
+
+def test_every_estimate_is_an_interval_and_tells_its_basis() -> None:
+    here = costing.setting(costing.row(ENCODE_FACTORS), threads=1)
+    for strategy in (int8, fp32):
+        for source in (bert(), vit(), resnet()):
+            (candidate,) = strategy.propose(source, here)
+            assert isinstance(candidate, Candidate)
+            assert candidate.latency_ms is not None
+            found = (candidate.disk_bytes, candidate.ram_bytes, candidate.latency_ms, *candidate.latency_at.values())
+            assert all(0 < each.low < each.high and each.basis for each in found)
+
+
+def test_longer_texts_take_longer_and_the_timed_length_is_the_one_told() -> None:
+    (candidate,) = fp32.propose(bert(), costing.setting(costing.row(ENCODE_FACTORS)))
+    assert isinstance(candidate, Candidate)
+    times = [candidate.latency_at[tokens].mid for tokens in (16, 128, 512)]
+    assert times == sorted(times)
+    assert candidate.latency_ms == candidate.latency_at[128]
+
+
+def test_latency_is_unknown_without_a_rate_or_without_the_work() -> None:
+    row = costing.row(ENCODE_FACTORS)
+    deberta = replace(bert(), config={**bert().config, "model_type": "deberta-v2"})
+    assert latency(int8, bert(), costing.setting(row)) is not None
+    assert latency(int8, deberta, costing.setting(row)) is None
+    profile = costing.machine()
+    blind = profile.model_copy(
+        update={"cpu": profile.cpu.model_copy(update={"int8_ops_per_s": Figure(status="unknown")})}
+    )
+    assert latency(int8, bert(), costing.setting(row, profile=blind)) is None
+    assert latency(fp32, bert(), costing.setting(row, profile=blind)) is not None
+
+
+def test_a_browser_is_offered_both_without_a_latency_that_nothing_measured() -> None:
+    here = costing.setting(profile=device("simd128", arch="wasm32"))
+    for strategy in (int8, fp32):
+        (candidate,) = strategy.propose(bert(), here)
+        assert isinstance(candidate, Candidate)
+        assert candidate.latency_ms is None
+
+
+def test_proposing_takes_milliseconds() -> None:
+    source, here = bert(layers=6, width=384, inner=1536, heads=12, vocabulary=30522), setting(VNNI)
+    offer(int8, source)
+    taken = []
+    for _ in range(5):
+        started = time.perf_counter()
+        int8.propose(source, here)
+        taken.append(time.perf_counter() - started)
+    assert min(taken) < 0.005
+
+
+def latency(strategy: Any, source: SourceModel, here: Setting) -> Estimate | None:
+    (candidate,) = strategy.propose(source, here)
+    assert isinstance(candidate, Candidate)
+    return candidate.latency_ms
 
 
 def test_proposing_imports_no_engine() -> None:
