@@ -21,8 +21,12 @@ from edgekit.rules.traits import (
 from edgekit.strategies import Candidate
 
 _DOMINANT_SHARE = 0.4
-NARROW = "multiple of 256"
-"""What a note says where rows are not whole blocks of a K-quant, so that the tensors take other types."""
+# Words by which a strategy's own note of the same matter is known; it knows the tensors, so it is told instead.
+SATURATES, CONVOLVES, REPACKS, NARROW = "VNNI", "convolutions", "repacked for", "multiple of 256"
+
+
+def _noted(case: Case, words: str) -> str | None:
+    return next((note for note in case.candidate.notes if words in note), None) if case.candidate is not None else None
 
 
 def engine_order(case: Case) -> str | None:
@@ -56,9 +60,9 @@ def convolutions(case: Case) -> str | None:
     kernels = any(len(tensor.shape) == 4 and tensor.shape[0] > 1 for tensor in case.model.tensors)
     if not kernels or not _is_onnx_int8(case.candidate):
         return None
-    return (
-        "8-bit convolutions take calibrated ranges (static QDQ) or stay in float32: quantized dynamically they run "
-        "several times slower than float32"
+    return _noted(case, CONVOLVES) or (
+        "8-bit convolutions take calibrated ranges (static QDQ) or stay in float32, never dynamic ones, which run"
+        " several times slower than float32"
     )
 
 
@@ -82,18 +86,17 @@ def four_bit(case: Case) -> str | None:
 def repacked(case: Case) -> str | None:
     candidate = case.candidate
     assert candidate is not None
-    if candidate.work is None:
-        return None
-    copied = sum(term.bytes for term in candidate.work.memory if "repack" in term.name)
+    terms = candidate.work.memory if candidate.work is not None else ()
+    copied = sum(term.bytes for term in terms if "repacked" in term.name)
     if copied <= 0:
         return None
-    return f"the engine copies {show(copied, 'bytes')} of its blocks into this CPU's order: anonymous memory"
+    told = f"the engine copies {show(copied, 'bytes')} of its blocks into this CPU's order: anonymous memory"
+    return _noted(case, REPACKS) or told
 
 
 def narrow_rows(case: Case) -> str | None:
-    """The strategy's own note, which knows what each type became."""
-    assert case.candidate is not None
-    return next((note for note in case.candidate.notes if NARROW in note), None)
+    """The strategy's own note, which says what each type became."""
+    return _noted(case, NARROW)
 
 
 def embeddings(case: Case) -> str | None:

@@ -1,0 +1,227 @@
+"""Each rule bites where it should and nowhere else; its reason is printed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures import tiny_tokenizers
+from fixtures.costing import machine, row
+from fixtures.gguf_models import LLAMA, planned
+from fixtures.plans import asked, candidate, exactly, gptq, model
+from fixtures.shaped_models import bert, resnet, vit
+
+from edgekit.costs import MemoryTerm, Setting, Term, Work
+from edgekit.costs.factors import Factors
+from edgekit.device.profile import Gpu
+from edgekit.limits import Limits, Preferences
+from edgekit.model import TensorInfo, TextSetup
+from edgekit.planner import propose
+from edgekit.rules import RULES, Case, Remark, remarks, tightened
+from edgekit.strategies import Candidate
+
+INT8 = candidate(8, 1, "onnxruntime")
+Q4_0 = candidate(4.5, 1, options={"preset": "Q4_0"})
+Q8 = candidate(8.5, 1)
+GPU = Gpu(name="Big GPU")
+SENSITIVE = Preferences(sensitivity="high")
+
+
+def case(offer: Candidate | None = None, **changes: Any) -> Case:
+    """`changes` are fields of Case."""
+    return replace(Case(model(), asked(), Limits(), Preferences(), offer), **changes)
+
+
+def tensors(*shapes: tuple[str, tuple[int, ...]]) -> tuple[TensorInfo, ...]:
+    return tuple(TensorInfo(name, "F32", shape) for name, shape in shapes)
+
+
+def copying(size: float) -> Candidate:
+    return replace(Q4_0, work=Work((MemoryTerm("repacked blocks", size, "anonymous"),), {}))
+
+
+CONVOLVES = model("image-classification", tensors=tensors(("conv.weight", (16, 3, 3, 3))))
+MOSTLY_WORDS = model(
+    "embedding", tensors=tensors(("embeddings.word_embeddings.weight", (60, 10)), ("linear", (40, 10)))
+)
+FEW_WORDS = model("embedding", tensors=tensors(("embeddings.word_embeddings.weight", (30, 10)), ("linear", (70, 10))))
+NARROW_NOTE = "84% of the weights lie in rows that are no multiple of 256: Q4_K became Q5_0"
+
+# rule -> (cases in which it bites, with words of its reason), (cases in which it does not)
+BITES: dict[str, list[tuple[Case, str]]] = {
+    "carry": [(case(Q4_0, model=model(quantization=gptq())), "gptq already")],
+    "trained-for": [(case(Q4_0, model=model(quantization=gptq(method="qat"))), "trained for this type (a test)")],
+    "requantize": [(case(Q8, model=model(quantization=gptq())), "a second time: only after Q4_0")],
+    "no-carrier": [(case(model=model(quantization=gptq(lossless=""))), "gptq of 4.5 bits, which no type here holds")],
+    "task-engine": [
+        (case(INT8), "comes after llama.cpp"),
+        (case(Q8, model=model("embedding")), "comes after ONNX Runtime"),
+    ],
+    "saturation": [(case(INT8), "saturates in 8-bit products, so the weights keep 7 bits")],
+    "convolutions": [(case(INT8, model=CONVOLVES), "never dynamic")],
+    "four-bit": [
+        (case(Q4_0, model=model("embedding")), "not sent here for speed"),
+        (case(Q4_0, setting=asked(lengths=(1024,))), "counts it after the types with more bits"),
+        (case(replace(Q4_0, ttft_at={1024: exactly(1)}), setting=asked(lengths=(1024,))), "counts it as estimated"),
+    ],
+    "aggressive": [
+        (case(candidate(3.9, 1)), "3.9 bits a weight: last"),
+        (case(Q4_0, preferences=SENSITIVE), "4.5 bits a weight and --sensitivity high: last"),
+    ],
+    "sensitive-limits": [(case(preferences=SENSITIVE), "--max-kl 0.02, --min-top1 0.95")],
+    "repack": [(case(copying(2**21)), "copies 2.0 MiB of its blocks")],
+    "narrow-rows": [(case(replace(Q8, notes=(NARROW_NOTE,))), NARROW_NOTE)],
+    "embeddings": [(case(model=MOSTLY_WORDS), "the embedding table is 60% of the weights")],
+    "base-model": [(case(), "no chat template is invented")],
+    "shared-gpu": [(case(setting=asked(gpu=GPU)), "Big GPU shares the memory")],
+    "cpu-only": [(case(setting=asked(gpu=GPU)), "runs on the CPU")],
+    "anonymous": [(case(setting=asked(counted="anonymous")), "pages of the mapped file are left out")],
+    "unknown-ram": [(case(setting=asked(None)), "no memory limit could be held")],
+    "unknown-speed": [(case(Q8), "no speed was estimated because")],
+}
+SILENT: dict[str, list[Case]] = {
+    "carry": [
+        case(Q4_0),
+        case(Q8, model=model(quantization=gptq())),
+        case(Q4_0, model=model(quantization=gptq(method="qat"))),
+    ],
+    "trained-for": [
+        case(Q4_0, model=model(quantization=gptq())),
+        case(Q8, model=model(quantization=gptq(method="qat"))),
+    ],
+    "requantize": [
+        case(Q8),
+        case(Q4_0, model=model(quantization=gptq())),
+        case(candidate(16, 1), model=model(quantization=gptq())),
+    ],
+    "no-carrier": [case(), case(model=model(quantization=gptq())), case(model=model(quantization=gptq("", "qat")))],
+    "task-engine": [case(Q8), case(INT8, model=model("embedding")), case(INT8, preferences=Preferences(prefer="size"))],
+    "saturation": [
+        case(Q8),
+        case(candidate(32, 1, "onnxruntime")),
+        case(INT8, setting=asked(features=("avx512_vnni",))),
+        case(INT8, setting=asked(features=("avx_vnni",))),
+        case(INT8, setting=asked(cpu=asked().device.cpu.model_copy(update={"arch": "aarch64"}))),
+    ],
+    "convolutions": [case(INT8), case(candidate(32, 1, "onnxruntime"), model=CONVOLVES)],
+    "four-bit": [
+        case(Q4_0),
+        case(Q8, model=model("embedding")),
+        case(candidate(5, 1), model=model("embedding")),
+        case(Q4_0, setting=asked(lengths=(1023,))),
+    ],
+    "aggressive": [
+        case(candidate(4, 1)),
+        case(candidate(5, 1), preferences=SENSITIVE),
+        case(Q4_0, preferences=SENSITIVE, model=model(quantization=gptq())),
+    ],
+    "sensitive-limits": [case()],
+    "repack": [case(Q4_0), case(copying(0)), case(replace(Q8, work=Work((MemoryTerm("file", 9, "file"),), {})))],
+    "narrow-rows": [case(Q8), case(replace(Q8, notes=("another note",)))],
+    "embeddings": [case(), case(model=FEW_WORDS)],
+    "base-model": [case(model=replace(model(), kind="chat")), case(model=model("embedding"))],
+    "shared-gpu": [case(), case(setting=asked(gpu=Gpu(name="card", shared_memory=False)))],
+    "cpu-only": [case()],
+    "anonymous": [case()],
+    "unknown-ram": [case(), case(setting=asked(None), limits=Limits(max_ram_bytes=5))],
+    "unknown-speed": [
+        case(replace(Q8, tokens_per_s=exactly(1))),
+        case(replace(INT8, latency_ms=exactly(1)), model=model("embedding")),
+    ],
+}
+
+
+def rule(name: str) -> Callable[[Case], str | None]:
+    return next(each.applies for each in RULES if each.name == name)
+
+
+@pytest.mark.parametrize(("name", "number"), [(name, n) for name, cases in BITES.items() for n in range(len(cases))])
+def test_it_bites(name: str, number: int) -> None:
+    where, words = BITES[name][number]
+    reason = rule(name)(where)
+    assert reason is not None
+    assert words in reason
+
+
+@pytest.mark.parametrize(("name", "number"), [(name, n) for name, cases in SILENT.items() for n in range(len(cases))])
+def test_it_does_not_bite(name: str, number: int) -> None:
+    assert rule(name)(SILENT[name][number]) is None
+
+
+def test_every_rule_is_held_both_ways() -> None:
+    names = [each.name for each in RULES]
+    assert len(names) == len(set(names))
+    assert set(names) == set(BITES) == set(SILENT)
+
+
+def test_every_rule_is_explained() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "planning.md").read_text(encoding="utf-8")
+    assert [each.name for each in RULES if f"`{each.name}`" not in page] == []
+
+
+def test_reasons_of_an_unknown_speed_name_what_is_missing() -> None:
+    work = Work((), {"decode": {64: (Term("weights", 1.0, "bytes"), Term("products", 1.0, "int8_ops"))}})
+    offer = replace(Q8, work=work)
+    told = rule("unknown-speed")
+    assert told(case(Q8)) == "no speed was estimated because the model's shapes do not tell its work"
+    assert told(case(offer)) == (
+        "no speed was estimated because no 8-bit throughput and no memory bandwidth is known of A box"
+    )
+    known = Setting(machine(), Factors((row({}, engine="another"),)), 2048, 2)
+    assert told(case(offer, setting=known)) == (
+        "no speed was estimated because edgekit has no measurement of llama.cpp for such work"
+    )
+
+
+def test_a_reason_is_printed_once_after_those_it_holds_for() -> None:
+    found = remarks(case(model=model("embedding")), [Q4_0, candidate(4.9, 1), INT8])
+    (four,) = [each for each in found if each.rule == "four-bit"]
+    assert four.subject == "gguf Q4_0, gguf Q4.9"
+    assert len({(each.rule, each.reason) for each in found}) == len(found)
+    (all_of_them,) = [each for each in remarks(case(), [Q4_0, Q8]) if each.rule == "unknown-speed"]
+    assert all_of_them.subject == "every candidate"
+
+
+def test_a_strategys_note_is_told_unless_a_rule_told_it() -> None:
+    noted = replace(INT8, notes=("this CPU has no VNNI: 7 bits", "another matter"))
+    found = remarks(case(), [noted])
+    assert [each.reason for each in found if each.rule == "note"] == ["another matter"]
+    on_vnni = remarks(case(setting=asked(features=("avx512_vnni",))), [noted])
+    assert Remark("note", "onnx-8 Q8", "this CPU has no VNNI: 7 bits") in on_vnni
+
+
+def test_sensitivity_tightens_what_the_user_left() -> None:
+    assert tightened(Limits(), Preferences()) == Limits()
+    high = tightened(Limits(max_kl=0.5, max_ram_bytes=7), SENSITIVE)
+    assert high == Limits(max_kl=0.5, min_top1=0.95, min_cosine=0.99, min_agreement=0.995, max_ram_bytes=7)
+    assert tightened(high, SENSITIVE) == high
+
+
+ENCODER = bert(width=64, vocabulary=4000)
+
+
+def test_the_rules_bite_on_what_the_strategies_really_offer(tmp_path: Path) -> None:
+    """The words that rules look for in notes and memory terms are those that the strategies write."""
+    words = tiny_tokenizers.byte_level(tmp_path)
+    decoding = planned(LLAMA | {"vocab_size": words}, text=TextSetup(512, tmp_path / "tokenizer.json"))
+    found = {"onnx": propose(ENCODER, asked(), "onnx-int8"), "gguf": propose(decoding, asked(), "gguf")}
+    offers = {name: [each for each in offered if isinstance(each, Candidate)] for name, offered in found.items()}
+    assert offers["onnx"]
+    told = remarks(case(model=ENCODER), offers["onnx"])
+    assert {"saturation", "embeddings"} <= {each.rule for each in told}
+    assert [each for each in told if each.rule == "note"] == []
+    assert offers["gguf"], found["gguf"]
+    told = remarks(case(model=decoding), offers["gguf"])
+    assert {"repack", "narrow-rows", "aggressive", "base-model"} <= {each.rule for each in told}
+    assert [each for each in told if each.rule == "note"] == []
+
+
+def test_convolutions_are_told_of_by_the_strategy() -> None:
+    for net in (resnet(), vit()):
+        offers = [each for each in propose(net, asked(), "onnx-int8") if isinstance(each, Candidate)]
+        told = remarks(case(model=net), offers)
+        assert [each.rule for each in told].count("convolutions") == 1
+        assert [each for each in told if each.rule == "note" and "convolution" in each.reason] == []
