@@ -21,6 +21,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], columns: int | N
     )
 
 
+def tables(header: Sequence[str], rows: Sequence[Sequence[str]], columns: int = PAGE_COLUMNS) -> str:
+    """One table, or, where the page is too narrow, several under one another with the first column in each."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    widths[-1] = min(widths[-1], _LEAST_COLUMNS)
+    blocks: list[list[int]] = [[0]]
+    for column in range(1, len(header)):
+        used = sum(widths[each] + 2 for each in blocks[-1])
+        if len(blocks[-1]) > 1 and used + widths[column] > columns:
+            blocks.append([0])
+        blocks[-1].append(column)
+    told = [table([header[n] for n in block], [[row[n] for n in block] for row in rows], columns) for block in blocks]
+    return "\n\n".join(told)
+
+
 def _wrapped(row: Sequence[str], width: int) -> list[list[str]]:
     """The row's lines: its last cell may need more than one."""
     pieces = textwrap.wrap(row[-1], width, break_long_words=False, break_on_hyphens=False) or [""]

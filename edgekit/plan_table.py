@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from edgekit.grid import PAGE_COLUMNS, paragraph, table
+from edgekit.grid import PAGE_COLUMNS, paragraph, table, tables
 
 if TYPE_CHECKING:
     from edgekit.costs import Estimate
@@ -90,7 +90,7 @@ def _costs(plan: Plan) -> str:
         doubts = plan.may_miss.get(each.label, ())
         row += [f"may miss {', '.join(doubts)}" if doubts else ""] if plan.may_miss else []
         rows.append(row)
-    return table(header, rows, PAGE_COLUMNS)
+    return tables(header, rows)
 
 
 def _speeds(plan: Plan) -> str:
@@ -109,7 +109,7 @@ def _speeds(plan: Plan) -> str:
         elif not lengths:
             row.append(interval(each.latency_ms, "ms"))
         rows.append([*row, plan.expectations.get(each.label, "")])
-    return table([*header, "fidelity expected"], rows, PAGE_COLUMNS)
+    return tables([*header, "fidelity expected"], rows)
 
 
 def interval(estimate: Estimate | None, unit: str) -> str:
