@@ -1,5 +1,5 @@
-"""Checkpoints: a source model's tensors as float32, lazily, whatever stores them. One module per storage format; the quantized ones
-are in FORMATS.
+"""Checkpoints: a source model's tensors as float32, lazily, whatever stores them. One module per storage format; those
+of quantized weights are in FORMATS.
 """
 
 from __future__ import annotations

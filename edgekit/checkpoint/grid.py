@@ -65,7 +65,7 @@ def fit_symmetric(values: npt.NDArray[np.float32], bits: int, rounding: float) -
             kept = (fits & (near >= -half) & (near < half)).all(axis=1)
             left, steps = left[kept], steps[kept]
         on_grid[left] = True
-        codes[left] = near[kept]
+        codes[left] = _reduced(near[kept])
         step[left] = _slope(codes[left], values[left])
     return Fit(codes, step.astype(np.float32), np.zeros(len(values), np.float32), on_grid)
 
@@ -90,7 +90,7 @@ def fit_affine(values: npt.NDArray[np.float32], bits: int, rounding: float) -> F
             kept = (np.abs(ratio - near) <= np.minimum(slack, 0.25)[:, None]).all(axis=1)
             left, steps, slack = left[kept], steps[kept], slack[kept]
         on_grid[left] = True
-        codes[left] = near[kept]
+        codes[left] = _reduced(near[kept])
         centred = codes[left] - codes[left].mean(axis=1, keepdims=True)
         step[left] = _slope(centred, values[left])
         minimum[left] = values[left].mean(axis=1, dtype=np.float64) - step[left] * codes[left].mean(axis=1)
@@ -102,7 +102,7 @@ def fit_mxfp4(values: npt.NDArray[np.float32]) -> Fit:
     import numpy as np
 
     peak = np.abs(values).max(axis=1)
-    # 6 is the largest magnitude, so the peak's exponent less two gives the scale; any sound scale gives the same values.
+    # 6 is the largest magnitude: the peak's exponent less two gives a scale that holds every value of the block.
     exponent = np.clip(np.frexp(peak)[1] - 3, -127, 127).astype(np.int32)
     step = np.ldexp(np.float32(1), exponent)
     step[peak == 0] = 1
@@ -141,6 +141,15 @@ def spread(names: Sequence[str], count: int) -> list[str]:
     if len(names) <= count:
         return list(names)
     return [names[index * (len(names) - 1) // (count - 1)] for index in range(count)]
+
+
+def _reduced(codes: npt.NDArray[np.generic]) -> npt.NDArray[np.int16]:
+    """Without a factor that all codes of a block share: the step is then the source's own, not a fraction of it."""
+    import numpy as np
+
+    whole = codes.astype(np.int16)
+    reduced: npt.NDArray[np.int16] = whole // np.gcd.reduce(whole, axis=1, keepdims=True)
+    return reduced
 
 
 def _slope(codes: npt.NDArray[np.generic], values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -17,10 +17,12 @@ from edgekit.model import open_model
 from edgekit.progress import Silent
 from edgekit.strategies.gguf import choice_of, write_gguf
 from edgekit.strategies.gguf.architecture import lay_out
-from edgekit.strategies.gguf.presets import OFFERED, PRESETS
+from edgekit.strategies.gguf.presets import BLOCKS, PRESETS
 from edgekit.strategies.gguf.writer import write_tensors
 
 pytestmark = pytest.mark.engines
+
+MIXTURES = [name for name in PRESETS if name not in ("F32", "BF16")]
 
 # Nine layers have every kind of place in the mixtures: first and last eighth, and each third between.
 SHAPES: dict[str, tuple[str, Callable[[Path], Path]]] = {
@@ -31,6 +33,18 @@ SHAPES: dict[str, tuple[str, Callable[[Path], Path]]] = {
             hidden_size=256,
             intermediate_size=512,
             num_hidden_layers=9,
+        ),
+    ),
+    # Four queries share a key, and seventeen layers have a first sixteenth.
+    "llama gqa": (
+        "F32",
+        partial(
+            tiny_models.tiny_llama,
+            hidden_size=256,
+            intermediate_size=256,
+            num_hidden_layers=17,
+            num_attention_heads=4,
+            num_key_value_heads=1,
         ),
     ),
     # 96 columns are whole blocks of 32 only, 176 not even that: every fallback there is.
@@ -56,7 +70,7 @@ def test_tensors_are_llama_model_quantize_s(shape: str, tmp_path: Path) -> None:
     model = open_model(make(tmp_path / "source"))
     whole = tmp_path / "whole.gguf"
     write_gguf(model, whole, unquantized)
-    for preset in OFFERED:
+    for preset in MIXTURES:
         ours, theirs = tmp_path / "ours.gguf", tmp_path / "theirs.gguf"
         write_gguf(model, ours, preset)
         quantize(whole, theirs, PRESETS[preset].file_type)
@@ -72,9 +86,10 @@ def test_the_shapes_reach_every_type(tmp_path: Path) -> None:
     types = set()
     for name, (_, make) in SHAPES.items():
         layout = lay_out(open_model(make(tmp_path / name)))
-        for preset in OFFERED:
+        for preset in MIXTURES:
             types |= {choice_of(layout, PRESETS[preset])(target) for target in layout.targets}
-    assert types == {"F32", "F16", "Q8_0", "Q4_0", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"}
+    carried_only = {"Q4_1", "MXFP4", "BF16"}
+    assert types == set(BLOCKS) - carried_only
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from edgekit.strategies.gguf import offers
 from edgekit.strategies.gguf.architecture import lay_out
 from edgekit.strategies.gguf.file_size import data_bytes
 from edgekit.strategies.gguf.offers import AS_IS, MIN_ISA, choice_of, file_metadata
-from edgekit.strategies.gguf.presets import OFFERED, PRESETS, TypeChoice
+from edgekit.strategies.gguf.presets import OFFERED, PRESETS, Preset, TypeChoice, preset_of
 
 __all__ = ["AS_IS", "OFFERED", "PRESETS", "Written", "choice_of", "make", "propose", "write_gguf"]
 
@@ -58,7 +58,7 @@ def make(
         shutil.copyfile(model.file, folder / model.file.name)
         return Artifact(candidate, folder, model.file.name, min_isa=MIN_ISA)
     name = f"model-{preset}.gguf"
-    written = write_gguf(model, folder / name, preset, progress)
+    written = write_gguf(model, folder / name, preset_of(candidate.options, lay_out(model).targets), progress)
     return Artifact(
         candidate,
         folder,
@@ -82,16 +82,18 @@ class Written:
 def write_gguf(
     model: SourceModel,
     path: Path,
-    preset: str = "F16",
+    preset: str | Preset = "F16",
     progress: Progress | None = None,
     choice: TypeChoice | None = None,
 ) -> Written:
     """Write `model` as GGUF.
 
-    `preset` is one of PRESETS ("F32" and "BF16" beside those offered). `choice` replaces the preset's tensor types.
+    `preset` is one of PRESETS by name ("F32" and "BF16" beside those offered), or one that carries. `choice` replaces
+    the preset's tensor types.
     The tokenizer is proven first: BadTokenizer comes before any weight is read. Needs gguf and llama-cpp-python.
     """
     from edgekit.checkpoint import open_checkpoint
+    from edgekit.strategies.gguf.lattice import Tally
     from edgekit.strategies.gguf.parity import prove
     from edgekit.strategies.gguf.vocabulary import read_source
     from edgekit.strategies.gguf.writer import write_tensors
@@ -101,12 +103,15 @@ def write_gguf(
     progress.step("compare the tokenizers")
     with tempfile.TemporaryDirectory(prefix=".vocabulary-", dir=path.parent) as scratch:
         proven = prove(read_source(model, layout.shape.vocabulary), layout.metadata, Path(scratch))
-    choice = choice or choice_of(layout, PRESETS[preset])
-    metadata = file_metadata(layout, PRESETS[preset]) | proven.vocabulary.metadata
+    preset = PRESETS[preset] if isinstance(preset, str) else preset
+    choice = choice or choice_of(layout, preset)
+    tally = Tally()
+    metadata = file_metadata(layout, preset) | proven.vocabulary.metadata
     progress.step(f"write {path.name}", data_bytes(layout.targets, choice))
     with open_checkpoint(model) as checkpoint:
-        write_tensors(path, metadata, layout.targets, choice, checkpoint, progress)
-    return Written((*layout.notes, *proven.notes), proven.exact, proven.composes)
+        write_tensors(path, metadata, layout.targets, choice, checkpoint, progress, tally=tally)
+    carried = (tally.told(),) if tally.blocks else ()
+    return Written((*layout.notes, *carried, *proven.notes), proven.exact, proven.composes)
 
 
 def _require_space(folder: Path, needed: Estimate) -> None:

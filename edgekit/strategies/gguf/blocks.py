@@ -52,6 +52,13 @@ def _quantize(values: npt.NDArray[np.float32], ggml_type: GgmlType, name: str) -
     written = quantize_rows(number, values.ctypes.data, data.ctypes.data, rows, columns)
     if written != data.nbytes:
         raise BadModel(f"{name}: ggml wrote {written} bytes of {ggml_type}, expected {data.nbytes}")
-    if not is_valid(number, data.ctypes.data, data.nbytes):
-        raise BadModel(f"{name}: a value is too large for the scales of {ggml_type}", "choose F16 or use another model")
+    check_blocks(data, ggml_type, name)
     return data.data
+
+
+def check_blocks(data: npt.NDArray[np.uint8], ggml_type: GgmlType, name: str) -> None:
+    """BadModel, naming the tensor, where a scale of the blocks is not finite. `data` is contiguous."""
+    from gguf import GGMLQuantizationType
+
+    if not is_valid(int(GGMLQuantizationType[ggml_type]), data.ctypes.data, data.nbytes):
+        raise BadModel(f"{name}: a value is too large for the scales of {ggml_type}", "choose F16 or use another model")

@@ -14,7 +14,7 @@ from edgekit.strategies.gguf import repack
 from edgekit.strategies.gguf.architecture import Layout, lay_out
 from edgekit.strategies.gguf.estimate import Attention, Load, work
 from edgekit.strategies.gguf.file_size import header_bytes, metadata_bytes
-from edgekit.strategies.gguf.presets import OFFERED, PRESETS, Preset, TypeChoice, choose, is_quantizable
+from edgekit.strategies.gguf.presets import Preset, TypeChoice, choose, is_quantizable, offered
 from edgekit.strategies.gguf.rope import Metadata
 from edgekit.strategies.gguf.targets import Target
 from edgekit.strategies.gguf.vocabulary_size import VocabularySize, measure_vocabulary
@@ -32,7 +32,7 @@ _UNPROVEN_BYTES = 256
 class File:
     """A file as it would stand in a bundle, on any device."""
 
-    preset: str
+    options: Mapping[str, str]
     faithfulness: float
     disk_bytes: Estimate
     load: Load
@@ -45,7 +45,7 @@ def candidate(file: File, setting: Setting) -> Candidate:
     offered = Candidate(
         strategy="gguf",
         engine="llama.cpp",
-        options={"preset": file.preset},
+        options=file.options,
         faithfulness=file.faithfulness,
         disk_bytes=file.disk_bytes,
         ram_bytes=file.disk_bytes,
@@ -80,7 +80,7 @@ def _planned_files(key: _Same, _tokenizer: tuple[int, int] | None) -> tuple[File
     model = key.model
     layout = lay_out(model)
     vocabulary = measure_vocabulary(model, layout.shape.vocabulary)
-    return tuple(_planned_file(model, layout, PRESETS[name], vocabulary) for name in OFFERED)
+    return tuple(_planned_file(model, layout, preset, vocabulary) for preset in offered(layout.targets))
 
 
 def _planned_file(model: SourceModel, layout: Layout, preset: Preset, vocabulary: VocabularySize) -> File:
@@ -91,11 +91,11 @@ def _planned_file(model: SourceModel, layout: Layout, preset: Preset, vocabulary
     disk = weights.data_bytes + header_bytes(metadata, layout.targets)
     off = _UNPROVEN_BYTES + vocabulary.uncertain_bytes
     return File(
-        preset=preset.name,
+        options=preset.options,
         faithfulness=preset.faithfulness,
         disk_bytes=Estimate(disk - off, disk + off, "tensor shapes and types, and the vocabulary"),
         load=Load(weights, vocabulary, _attention(layout, decodes), layout.shape.context),
-        notes=(*layout.notes, *_fallback_notes(layout, choice)),
+        notes=(*layout.notes, *_carried_notes(model, preset), *_fallback_notes(layout, choice)),
     )
 
 
@@ -109,6 +109,16 @@ def _attention(layout: Layout, decodes: bool) -> Attention:
     if slides is None:
         slides = [(layer + 1) % pattern != 0 for layer in range(layout.shape.layers)]
     return Attention(decodes, sum(slides), window)
+
+
+def _carried_notes(model: SourceModel, preset: Preset) -> Iterator[str]:
+    """What is carried, and what becomes of the weights that the source did not quantize."""
+    stored = model.quantization
+    if preset.rest is None or stored is None:
+        return
+    group = "a scale a row" if stored.group_size is None else f"group {stored.group_size}"
+    method = f"{stored.method} {stored.bits:g}-bit" if model.quantized else f"{stored.bits:g}-bit {stored.method}"
+    yield f"carried from {method}, {group}: no second loss; what the source did not quantize becomes {preset.rest}"
 
 
 def _fallback_notes(layout: Layout, choice: TypeChoice) -> Iterator[str]:
@@ -152,7 +162,7 @@ def as_is(model: SourceModel, setting: Setting) -> Candidate | Rejection:
     context = model.text.max_tokens if model.text else setting.context_tokens
     told = ("bundled as it is: there is no unquantized original to compare it with",) if model.quantized else ()
     file = File(
-        preset=AS_IS,
+        options={"preset": AS_IS},
         faithfulness=min(8 * size / max(model.parameters, 1), 32.0),
         disk_bytes=Estimate(size, size, "the file as it is"),
         load=Load(weights, _stored_vocabulary(weights, size), Attention(model.task == "causal-lm"), context),

@@ -15,6 +15,7 @@ from edgekit.errors import MissingEngine
 from edgekit.progress import Progress
 from edgekit.strategies.gguf.blocks import encode
 from edgekit.strategies.gguf.engine import quiet
+from edgekit.strategies.gguf.lattice import Tally, carry
 from edgekit.strategies.gguf.presets import GgmlType, TypeChoice, tensor_bytes
 from edgekit.strategies.gguf.rope import Metadata
 from edgekit.strategies.gguf.targets import Target
@@ -45,10 +46,11 @@ def write_tensors(
     checkpoint: Checkpoint,
     progress: Progress,
     threads: int = THREADS,
+    tally: Tally | None = None,
 ) -> None:
     """The whole file, under its name only once it is complete and on disk. The bytes do not depend on `threads`.
 
-    `progress` advances by bytes written.
+    `progress` advances by bytes written. `tally` counts what was carried without a second rounding.
     """
     types = [choice(target) for target in targets]
     writer = _open(metadata)
@@ -61,7 +63,7 @@ def write_tensors(
         file = writer.fout[0]
         writer.write_padding(file, file.tell())
         with quiet():
-            for data in _in_order(_jobs(targets, types, checkpoint), threads):
+            for data in _in_order(_jobs(targets, types, checkpoint, tally), threads):
                 if data is None:
                     writer.write_padding(file, file.tell())
                 else:
@@ -120,7 +122,7 @@ def _add_infos(writer: GGUFWriter, targets: Sequence[Target], types: Sequence[Gg
 
 
 def _jobs(
-    targets: Sequence[Target], types: Sequence[GgmlType], checkpoint: Checkpoint
+    targets: Sequence[Target], types: Sequence[GgmlType], checkpoint: Checkpoint, tally: Tally | None
 ) -> Iterator[Callable[[], memoryview | None]]:
     """Every chunk of every tensor in file order; after each tensor one that gives None, for the padding."""
     for target, ggml_type in zip(targets, types, strict=True):
@@ -128,7 +130,7 @@ def _jobs(
         width = target.elements // max(rows, 1)
         step = max(CHUNK_ELEMENTS // max(width, 1) // target.granule, 1) * target.granule
         for first in range(0, rows, step):
-            yield _Chunk(target, ggml_type, checkpoint, first, min(first + step, rows))
+            yield _Chunk(target, ggml_type, checkpoint, first, min(first + step, rows), tally)
         yield _nothing
 
 
@@ -139,8 +141,11 @@ def _nothing() -> None:
 class _Chunk:
     """Rows [first, last) of one target, read, transformed and encoded when called."""
 
-    def __init__(self, target: Target, ggml_type: GgmlType, checkpoint: Checkpoint, first: int, last: int) -> None:
+    def __init__(
+        self, target: Target, ggml_type: GgmlType, checkpoint: Checkpoint, first: int, last: int, tally: Tally | None
+    ) -> None:
         self._target, self._type, self._checkpoint, self._first, self._last = target, ggml_type, checkpoint, first, last
+        self._tally = tally
 
     def __call__(self) -> memoryview:
         import numpy as np
@@ -153,7 +158,11 @@ class _Chunk:
             values = self._checkpoint.read(target.source, rows)
         if target.transform is not None:
             values = target.transform(values)
-        return encode(values.reshape(-1, target.columns), self._type, target.source or target.name)
+        values = values.reshape(-1, target.columns)
+        if target.source is not None and target.carried == self._type:
+            stored = self._checkpoint.tensors[target.source].dtype
+            return carry(values, self._type, stored, target.source, self._tally)
+        return encode(values, self._type, target.source or target.name)
 
 
 def _in_order(jobs: Iterable[Callable[[], memoryview | None]], threads: int) -> Iterator[memoryview | None]:
