@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from edgekit.costs import TIMED_TOKENS, Setting, Term, Unit
@@ -29,16 +30,20 @@ def encode_terms(model: SourceModel, setting: Setting, bits: int) -> Mapping[int
     found = uses(model)
     if found is None:
         return {}
-    static = is_convolutional(model.tensors)
+    static, threads = is_convolutional(model.tensors), max(1, setting.threads)
     if model.text is None:
-        return {0: _terms(found, encoder(model), picture_positions(model) or 0, bits, static, text=False)}
+        return {
+            0: _terms(found, encoder(model), picture_positions(model) or 0, bits, threads, static=static, text=False)
+        }
     longest = model.text.max_tokens
     lengths = sorted({min(tokens, longest) for tokens in (*setting.lengths, TIMED_TOKENS) if tokens > 0})
-    return {tokens: _terms(found, encoder(model), tokens, bits, static, text=True) for tokens in lengths}
+    return {
+        tokens: _terms(found, encoder(model), tokens, bits, threads, static=static, text=True) for tokens in lengths
+    }
 
 
 def _terms(
-    found: tuple[Use, ...], shape: Encoder | None, tokens: int, bits: int, static: bool, *, text: bool
+    found: tuple[Use, ...], shape: Encoder | None, tokens: int, bits: int, threads: int, *, static: bool, text: bool
 ) -> tuple[Term, ...]:
     totals: Totals = {}
     for use in found:
@@ -46,6 +51,7 @@ def _terms(
     if shape is not None:
         _add_attention(totals, shape, tokens, bits)
     _add(totals, "calls", "seconds", _NODES)
+    _add(totals, "hand-overs", "seconds", totals["calls", "seconds"] * math.log2(threads))
     if text:
         _add(totals, "tokens", "seconds", tokens)
     return tuple(Term(name, amount, unit) for (name, unit), amount in totals.items() if amount > 0)

@@ -13,6 +13,7 @@ Phase "encode", one input (`encode`):
     features                 flops    writing feature maps, 4 operations an element; "int8 features" where quantized
     weights read             bytes    of every weight but embeddings, which are gathered by row
     calls                    seconds  nodes of the graph once fused
+    hand-overs               seconds  the same times log2(threads): work is shared out and waited for at each
     tokens                   seconds  of text to tokenize
 
 Phase "memory", at the longest input (`memory`):

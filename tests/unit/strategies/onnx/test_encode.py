@@ -30,6 +30,7 @@ def test_an_encoder_in_float32() -> None:
         "elementwise": 20 * 2 * (5 * 64 + 256) * 16,
         "weights read": 4 * 2 * layer,
         "calls": 20 + 5 * 12,
+        "hand-overs": 20 + 5 * 12,
         "tokens": 16,
     }
 
@@ -39,7 +40,7 @@ def test_the_same_encoder_in_int8() -> None:
     assert quantized["int8 products"] == single["fp32 products"]
     assert quantized["weights read"] == single["weights read"] / 4
     assert quantized["elementwise"] == single["elementwise"] + 20 * 7 * 2 * 64 * 16
-    unchanged = ("attention products", "softmax", "calls", "tokens")
+    unchanged = ("attention products", "softmax", "calls", "hand-overs", "tokens")
     assert [quantized[name] for name in unchanged] == [single[name] for name in unchanged]
     assert "fp32 products" not in quantized
 
@@ -76,6 +77,13 @@ def test_a_small_head_stays_float32() -> None:
     head = TensorInfo("classifier.weight", "F32", (2, 64))
     found = amounts(replace(model, tensors=(*model.tensors, head)), 8, 128)
     assert found["fp32 products"] == 2 * 2 * 64
+
+
+def test_threads_hand_work_over_at_every_node() -> None:
+    terms = {n: encode_terms(bert(), replace(HERE, threads=n), 32)[16] for n in (1, 2, 4)}
+    shared = {n: sum(term.amount for term in found if term.name == "hand-overs") for n, found in terms.items()}
+    assert shared == {1: 0, 2: 80, 4: 160}
+    assert {term for term in terms[2] if term.name != "hand-overs"} == set(terms[1])
 
 
 def test_lengths_are_cut_to_the_longest_input_and_hold_the_one_that_is_timed() -> None:

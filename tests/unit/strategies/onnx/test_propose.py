@@ -24,6 +24,7 @@ ENCODE_FACTORS = {
     **dict.fromkeys(("fp32 products", "int8 products", "attention products", "softmax", "elementwise"), 1.5),
     **dict.fromkeys(("convolutions", "int8 convolutions", "features", "int8 features", "weights read"), 1.5),
     "calls": 5e-6,
+    "hand-overs": 2e-6,
     "tokens": 1e-6,
 }
 
