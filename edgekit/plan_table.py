@@ -73,16 +73,27 @@ def _named(plan: Plan) -> Iterable[tuple[str, Candidate]]:
 
 
 def _costs(plan: Plan) -> str:
-    """Bytes on disk, and peak memory with its parts."""
+    """Bytes on disk, and peak memory with its parts; "counted" is what the system holds against its limit, if less."""
+    from edgekit.planner.holding import unbacked_bytes
     from edgekit.report import show
 
-    decodes = plan.task == "causal-lm"
-    header = ["   candidate", "disk", "peak RAM", "file-backed", "anonymous", *(["KV cache"] if decodes else [])]
+    decodes, counts_part = plan.task == "causal-lm", plan.ram_counted == "anonymous"
+    header = [
+        "   candidate",
+        "disk",
+        *(["counted"] if counts_part else []),
+        "peak RAM",
+        "file-backed",
+        "anonymous",
+        *(["KV cache"] if decodes else []),
+    ]
     header += ["activations", *(["limits"] if plan.may_miss else [])]
     rows = []
     for name, each in _named(plan):
         memory = each.memory
-        row = [name, interval(each.disk_bytes, "bytes"), interval(each.ram_bytes, "bytes")]
+        row = [name, interval(each.disk_bytes, "bytes")]
+        row += [interval(unbacked_bytes(each), "bytes")] if counts_part else []
+        row += [interval(each.ram_bytes, "bytes")]
         row += [interval(memory.file_backed if memory else None, "bytes")]
         row += [interval(memory.anonymous if memory else None, "bytes")]
         row += [show(each.kv_bytes, "bytes")] if decodes else []
@@ -177,20 +188,25 @@ def _advice(plan: Plan) -> list[str]:
 
 def _grounds(plan: Plan) -> list[str]:
     """Under each candidate what its estimates were computed from, and the measurements they lean on, each once."""
-    told = []
+    labels: dict[tuple[str, ...], list[str]] = {}
     for each in plan.candidates:
-        told.append(f"grounds of {each.label}:")
-        figures: list[tuple[str, Estimate | None]] = [("disk", each.disk_bytes), ("peak RAM", each.ram_bytes)]
-        figures += [("latency", each.latency_ms)] if plan.task != "causal-lm" else []
-        figures += [(f"first token @{length}", found) for length, found in each.ttft_at.items()]
-        figures += [("prefill", each.prefill_tokens_per_s), ("decode", each.tokens_per_s)] if each.ttft_at else []
-        known = [(name, found) for name, found in figures if found is not None]
-        by_basis: dict[str, list[str]] = {}
-        for name, found in known:
-            by_basis.setdefault(found.basis, []).append(name)
-        told += [paragraph(f"  {', '.join(names)}: {basis}", "    ") for basis, names in by_basis.items()]
-        measured = dict.fromkeys(source for _, found in known for source in found.leans_on)
-        told += [paragraph(f"  leans on {source}", "    ") for source in measured]
-        if not measured:
-            told.append("  leans on no measurement")
+        labels.setdefault(tuple(_grounds_of(each)), []).append(each.label)
+    told = []
+    for lines, names in labels.items():
+        told += [paragraph(f"grounds of {', '.join(names)}:"), *(paragraph(f"  {line}", "    ") for line in lines)]
     return told
+
+
+def _grounds_of(candidate: Candidate) -> list[str]:
+    figures: list[tuple[str, Estimate | None]] = [("disk", candidate.disk_bytes), ("peak RAM", candidate.ram_bytes)]
+    figures += [(f"latency @{length}" if length else "latency", at) for length, at in candidate.latency_at.items()]
+    figures += [("latency", candidate.latency_ms)] if not candidate.latency_at else []
+    figures += [(f"first token @{length}", found) for length, found in candidate.ttft_at.items()]
+    figures += [("prefill", candidate.prefill_tokens_per_s), ("decode", candidate.tokens_per_s)]
+    known = [(name, found) for name, found in figures if found is not None]
+    by_basis: dict[str, list[str]] = {}
+    for name, found in known:
+        by_basis.setdefault(found.basis, []).append(name)
+    measured = dict.fromkeys(source for _, found in known for source in found.leans_on)
+    told = [f"{', '.join(names)}: {basis}" for basis, names in by_basis.items()]
+    return told + ([f"leans on {source}" for source in measured] or ["leans on no measurement"])

@@ -10,7 +10,7 @@ from edgekit.planner.holding import Held, counted_bytes, ram_limit
 from edgekit.planner.remedies import cached_tokens, fitting_context, larger_device
 from edgekit.planner.values import Sibling
 from edgekit.rules import Case
-from edgekit.rules.traits import is_quantized, task_engine
+from edgekit.rules.traits import is_aggressive, is_quantized, task_engine
 from edgekit.strategies import Candidate, Rejection
 from edgekit.students import INT8, Q4_K_M, Q8_0, Budget, Student, fitting
 
@@ -79,15 +79,16 @@ def _is_fixed(term: MemoryTerm, others: Sequence[AbstractSet[tuple[str, float]]]
 
 
 def _smaller_context(case: Case, over: Sequence[Broken]) -> list[str]:
-    best: tuple[bool, int, str] | None = None
+    best: tuple[bool, bool, int, str] | None = None
     for candidate, held in over:
         found = fitting_context(candidate, held, case.model, case.setting) if held.name == "RAM" else None
         if found is not None:
             tokens, sure = found
-            best = max(best or (False, 0, ""), (sure, tokens, candidate.label))
+            faithful = not is_aggressive(candidate, case.model, case.preferences)
+            best = max(best or (False, False, 0, ""), (faithful, sure, tokens, candidate.label))
     if best is None:
         return []
-    sure, tokens, label = best
+    _, sure, tokens, label = best
     asked = cached_tokens(case.model, case.setting)
     return [f"a smaller context: {label} {'fits' if sure else 'may fit'} with --context {tokens} (asked: {asked})"]
 

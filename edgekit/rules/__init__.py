@@ -26,8 +26,14 @@ RULES: tuple[Rule, ...] = (
     Rule("four-bit", "candidate", representation.four_bit),
     Rule("aggressive", "candidate", representation.aggressive),
     Rule("sensitive-limits", "model", representation.sensitive_limits),
-    Rule("repack", "candidate", representation.repacked, folds=(representation.REPACKS,)),
-    Rule("narrow-rows", "candidate", representation.narrow_rows, folds=(representation.NARROW,)),
+    Rule("repack", "candidate", representation.repacked, folds=(representation.REPACKS,), detail=representation.copied),
+    Rule(
+        "narrow-rows",
+        "candidate",
+        representation.narrow_rows,
+        folds=(representation.NARROW,),
+        detail=representation.fallbacks,
+    ),
     Rule("embeddings", "model", representation.embeddings, folds=("weights are embeddings",)),
     Rule("base-model", "model", representation.base),
     Rule("shared-gpu", "device", hardware.shared_gpu),
@@ -40,23 +46,24 @@ RULES: tuple[Rule, ...] = (
 
 def remarks(case: Case, candidates: Sequence[Candidate]) -> tuple[Remark, ...]:
     """Every rule that bites, each reason once, after those it holds for."""
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str], list[tuple[Candidate, str]]] = {}
+    told: list[Remark] = []
     for rule in RULES:
         if rule.about != "candidate":
-            subject = case.model.name if rule.about == "model" else case.setting.device.title
             reason = rule.applies(case)
-            if reason is not None:
-                found[rule.name, reason] = [subject]
+            subject = case.model.name if rule.about == "model" else case.setting.device.title
+            told += [Remark(rule.name, subject, reason)] if reason is not None else []
             continue
         for candidate in candidates:
-            reason = rule.applies(replace(case, candidate=candidate))
+            its = replace(case, candidate=candidate)
+            reason = rule.applies(its)
             if reason is not None:
-                found.setdefault((rule.name, reason), []).append(candidate.label)
+                found.setdefault((rule.name, reason), []).append((candidate, rule.detail(its) if rule.detail else ""))
     for candidate in candidates:
         for note in _unfolded(case, candidate):
-            found.setdefault(("note", note), []).append(candidate.label)
-    labels = [candidate.label for candidate in candidates]
-    return tuple(Remark(name, _subject(about, labels), reason) for (name, reason), about in found.items())
+            found.setdefault(("note", note), []).append((candidate, ""))
+    of_candidates = [Remark(name, _subject(about, candidates), reason) for (name, reason), about in found.items()]
+    return (*of_candidates, *told)
 
 
 def _unfolded(case: Case, candidate: Candidate) -> Iterable[str]:
@@ -69,5 +76,13 @@ def _unfolded(case: Case, candidate: Candidate) -> Iterable[str]:
     return (note for note in candidate.notes if not any(word in note for word in words))
 
 
-def _subject(about: list[str], labels: list[str]) -> str:
-    return "every candidate" if len(labels) > 1 and about == labels else ", ".join(about)
+def _subject(about: list[tuple[Candidate, str]], candidates: Sequence[Candidate]) -> str:
+    """Labels with their details; all of the candidates, or all of an engine's, in a word."""
+    if len(about) > 1 and not any(detail for _, detail in about):
+        chosen = [candidate for candidate, _ in about]
+        if chosen == list(candidates):
+            return "every candidate"
+        engine = chosen[0].engine
+        if chosen == [candidate for candidate in candidates if candidate.engine == engine]:
+            return f"every candidate of {engine}"
+    return ", ".join(f"{each.label} ({detail})" if detail else each.label for each, detail in about)

@@ -25,14 +25,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Rule:
-    """`applies` gives the reason, or None where the rule does not bite. A strategy's own note that holds one of the
-    words of `folds` is about the same matter and is not printed again.
+    """`applies` gives the reason, or None where the rule does not bite; `detail` what is particular to the candidate,
+    told behind its label. A strategy's own note that holds one of the words of `folds` is about the same matter and is
+    not printed again.
     """
 
     name: str
     about: Literal["candidate", "model", "device"]
     applies: Callable[[Case], str | None]
     folds: tuple[str, ...] = ()
+    detail: Callable[[Case], str] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ def shared_gpu(case: Case) -> str | None:
     gpu = case.setting.device.gpu
     if gpu is None or not gpu.shared_memory:
         return None
-    return f"{gpu.name} shares the memory: layers offloaded to it would count against RAM all the same"
+    return f"{gpu.name} shares the memory: offloaded layers would count against RAM all the same"
 
 
 def cpu_only(case: Case) -> str | None:
     gpu = case.setting.device.gpu
-    return None if gpu is None else f"the bundle's runtime runs on the CPU, so no estimate counts on {gpu.name}"
+    return None if gpu is None else f"the bundle's runtime runs on the CPU; no estimate counts on {gpu.name}"
 
 
 def anonymous(case: Case) -> str | None:
@@ -30,7 +30,7 @@ def unknown_ram(case: Case) -> str | None:
     device = case.setting.device
     if device.ram_budget_bytes is not None or case.limits.max_ram_bytes is not None:
         return None
-    return f"no memory limit could be held: what {device.title} lets an app use is not known; --max-ram sets one"
+    return "no memory limit could be held: what it lets an app use is not known; --max-ram sets one"
 
 
 _RATES = {"flops": "float32 throughput", "int8_ops": "8-bit throughput", "bytes": "memory bandwidth"}

@@ -84,19 +84,31 @@ def four_bit(case: Case) -> str | None:
 
 
 def repacked(case: Case) -> str | None:
-    candidate = case.candidate
-    assert candidate is not None
-    terms = candidate.work.memory if candidate.work is not None else ()
-    copied = sum(term.bytes for term in terms if "repacked" in term.name)
-    if copied <= 0:
+    if _copied_bytes(case) <= 0:
         return None
-    told = f"the engine copies {show(copied, 'bytes')} of its blocks into this CPU's order: anonymous memory"
-    return _noted(case, REPACKS) or told
+    return "the engine copies such blocks into this CPU's order: anonymous memory, which low_memory saves for speed"
+
+
+def copied(case: Case) -> str:
+    return show(_copied_bytes(case), "bytes")
+
+
+def _copied_bytes(case: Case) -> float:
+    assert case.candidate is not None
+    terms = case.candidate.work.memory if case.candidate.work is not None else ()
+    return sum(term.bytes for term in terms if "repacked" in term.name)
 
 
 def narrow_rows(case: Case) -> str | None:
-    """The strategy's own note, which says what each type became."""
-    return _noted(case, NARROW)
+    """As the strategy notes it, which knows the tensors."""
+    if _noted(case, NARROW) is None:
+        return None
+    return "rows that are no multiple of 256 are not whole blocks: their tensors take wider types than the name says"
+
+
+def fallbacks(case: Case) -> str:
+    """What each type became."""
+    return (_noted(case, NARROW) or "").partition(": ")[2]
 
 
 def embeddings(case: Case) -> str | None:

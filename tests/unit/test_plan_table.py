@@ -101,9 +101,22 @@ def test_explain_tells_what_estimates_lean_on_each_once() -> None:
     told = plan_text(made, explain=True)
     assert told.startswith(plan_text(made))
     grounds = told.removeprefix(plan_text(made))
-    assert grounds.count("grounds of gguf") == len(made.candidates)
-    assert grounds.count(FACTORS) == len(made.candidates)
+    assert "grounds of gguf Q8.5, gguf Q4.9:" in grounds
+    assert grounds.count(FACTORS) == 1
     assert "first token @16, first token @512, prefill, decode: roofline" in grounds
+    apart = replace(decoding(8.5, 500 * MIB), tokens_per_s=Estimate(1, 2, "another basis"))
+    told = plan_text(plan(decoder(), asked(), Limits(), [apart, decoding(4.9, 300 * MIB)], BOTH), explain=True)
+    assert "decode: another basis\n  leans on no measurement" in told
+    assert told.count("grounds of gguf") == 2
+
+
+def test_what_the_system_counts_has_a_column_of_its_own() -> None:
+    phone = plan(decoder(), asked(2**30, counted="anonymous"), Limits(), [decoding(8.5, 500 * MIB)], BOTH)
+    told = plan_text(phone)
+    assert "RAM limit 1.0 GiB of anonymous memory" in told
+    assert "counted" in told
+    assert "61.0 MiB" in told  # 30 + 24 + 7
+    assert "counted" not in plan_text(planned())
 
 
 @pytest.mark.parametrize("prefer", [None, "accuracy", "speed", "size"])

@@ -72,8 +72,8 @@ BITES: dict[str, list[tuple[Case, str]]] = {
         (case(Q4_0, preferences=SENSITIVE), "4.5 bits a weight and --sensitivity high: last"),
     ],
     "sensitive-limits": [(case(preferences=SENSITIVE), "--max-kl 0.02, --min-top1 0.95")],
-    "repack": [(case(copying(2**21)), "copies 2.0 MiB of its blocks")],
-    "narrow-rows": [(case(replace(Q8, notes=(NARROW_NOTE,))), NARROW_NOTE)],
+    "repack": [(case(copying(2**21)), "copies such blocks into this CPU's order")],
+    "narrow-rows": [(case(replace(Q8, notes=(NARROW_NOTE,))), "no multiple of 256")],
     "embeddings": [(case(model=MOSTLY_WORDS), "the embedding table is 60% of the weights")],
     "base-model": [(case(), "no chat template is invented")],
     "shared-gpu": [(case(setting=asked(gpu=GPU)), "Big GPU shares the memory")],
@@ -177,12 +177,22 @@ def test_reasons_of_an_unknown_speed_name_what_is_missing() -> None:
 
 
 def test_a_reason_is_printed_once_after_those_it_holds_for() -> None:
-    found = remarks(case(model=model("embedding")), [Q4_0, candidate(4.9, 1), INT8])
+    found = remarks(case(model=model("embedding")), [Q4_0, candidate(4.9, 1), Q8, INT8])
     (four,) = [each for each in found if each.rule == "four-bit"]
     assert four.subject == "gguf Q4_0, gguf Q4.9"
     assert len({(each.rule, each.reason) for each in found}) == len(found)
     (all_of_them,) = [each for each in remarks(case(), [Q4_0, Q8]) if each.rule == "unknown-speed"]
     assert all_of_them.subject == "every candidate"
+    (of_one,) = [
+        each for each in remarks(case(model=model("embedding")), [INT8, Q4_0, Q8]) if each.rule == "task-engine"
+    ]
+    assert of_one.subject == "every candidate of llama.cpp"
+
+
+def test_what_is_particular_to_a_candidate_stands_behind_its_label() -> None:
+    found = {each.rule: each for each in remarks(case(), [copying(2**21), replace(Q8, notes=(NARROW_NOTE,))])}
+    assert found["repack"].subject == "gguf Q4_0 (2.0 MiB)"
+    assert found["narrow-rows"].subject == "gguf Q8.5 (Q4_K became Q5_0)"
 
 
 def test_a_strategys_note_is_told_unless_a_rule_told_it() -> None:
