@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from edgekit.costs import TIMED_TOKENS, Setting, Term, Unit
 from edgekit.model import SourceModel
@@ -30,40 +31,43 @@ def encode_terms(model: SourceModel, setting: Setting, bits: int) -> Mapping[int
     found = uses(model)
     if found is None:
         return {}
-    static, threads = is_convolutional(model.tensors), max(1, setting.threads)
+    graph = _Graph(found, encoder(model), bits, is_convolutional(model.tensors), max(1, setting.threads))
     if model.text is None:
-        return {
-            0: _terms(found, encoder(model), picture_positions(model) or 0, bits, threads, static=static, text=False)
-        }
+        return {0: graph.terms(picture_positions(model) or 0)}
     longest = model.text.max_tokens
     lengths = sorted({min(tokens, longest) for tokens in (*setting.lengths, TIMED_TOKENS) if tokens > 0})
-    return {
-        tokens: _terms(found, encoder(model), tokens, bits, threads, static=static, text=True) for tokens in lengths
-    }
+    return {tokens: (*graph.terms(tokens), Term("tokens", tokens, "seconds")) for tokens in lengths}
 
 
-def _terms(
-    found: tuple[Use, ...], shape: Encoder | None, tokens: int, bits: int, threads: int, *, static: bool, text: bool
-) -> tuple[Term, ...]:
-    totals: Totals = {}
-    for use in found:
-        _add_use(totals, use, tokens if use.positions is None else use.positions, bits, static)
-    if shape is not None:
-        _add_attention(totals, shape, tokens, bits)
-    _add(totals, "calls", "seconds", _NODES)
-    _add(totals, "hand-overs", "seconds", totals["calls", "seconds"] * math.log2(threads))
-    if text:
-        _add(totals, "tokens", "seconds", tokens)
-    return tuple(Term(name, amount, unit) for (name, unit), amount in totals.items() if amount > 0)
+@dataclass(frozen=True)
+class _Graph:
+    """What runs: `shape` is None for convolution nets; `static`: quantized with its convolutions."""
+
+    uses: tuple[Use, ...]
+    shape: Encoder | None
+    bits: int
+    static: bool
+    threads: int
+
+    def terms(self, tokens: int) -> tuple[Term, ...]:
+        totals: Totals = {}
+        for use in self.uses:
+            _add_use(totals, use, tokens if use.positions is None else use.positions, self.is_quantized(use))
+        if self.shape is not None:
+            _add_attention(totals, self.shape, tokens, self.bits)
+        _add(totals, "calls", "seconds", _NODES)
+        _add(totals, "hand-overs", "seconds", totals["calls", "seconds"] * math.log2(self.threads))
+        return tuple(Term(name, amount, unit) for (name, unit), amount in totals.items() if amount > 0)
+
+    def is_quantized(self, use: Use) -> bool:
+        return self.bits == 8 and (self.static or (use.kind == "product" and use.outputs >= SMALLEST_OUTPUT))
 
 
-def _add_use(totals: Totals, use: Use, positions: int, bits: int, static: bool) -> None:
+def _add_use(totals: Totals, use: Use, positions: int, quantized: bool) -> None:
     operations = 2.0 * use.elements * positions * use.repeats
     elements = float(use.outputs * positions * use.repeats)
-    product = use.kind == "product"
-    quantized = bits == 8 and (static or (product and use.outputs >= SMALLEST_OUTPUT))
     unit: Unit = "int8_ops" if quantized else "flops"
-    if product:
+    if use.kind == "product":
         _add(totals, "int8 products" if quantized else "fp32 products", unit, operations)
         _add(totals, "elementwise", "flops", _ELEMENT_OPERATIONS * elements)
         _add(totals, "calls", "seconds", _PRODUCT_NODES * use.repeats)
