@@ -178,7 +178,8 @@ class _Asked:
 
     def planned(self) -> tuple[Setting, tuple[Candidate | Rejection, ...], Plan]:
         """The setting, everything that was offered in it, and the plan."""
-        seen = histories.observations(self.history, self.profile)
+        past = histories.read(self.history)
+        seen = histories.observations(past, self.profile)
         setting = setting_for(self.profile, self.limits, self.preferences, seen)
         offers = _offers(self.source, setting, self.strategy)
         made = planner.plan(
@@ -189,7 +190,7 @@ class _Asked:
             _installed_engines(),
             self.preferences,
             siblings=siblings(self.profile),
-            known=histories.known(self.history, self.source, self.profile),
+            known=histories.known(past, self.source, self.profile),
             data_at_hand=self.data_at_hand,
         )
         return setting, offers, made

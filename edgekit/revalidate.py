@@ -67,7 +67,8 @@ def validate(
     data = read_eval(Path(eval_file), source) if eval_file is not None else None
     workers = threads or measuring_threads(profile)
     created_utc = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    setting = setting_for(profile, limits, Preferences(threads=threads), histories.observations(past, profile))
+    seen = histories.observations(histories.read(past), profile)
+    setting = setting_for(profile, limits, Preferences(threads=threads), seen)
     with tempfile.TemporaryDirectory(prefix="edgekit-validate-") as name:
         scratch = Path(name)
         progress.step("replay the goldens")

@@ -11,7 +11,7 @@ import hashlib
 import math
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,14 +205,14 @@ def _is_for(each: Entry, device: DeviceProfile) -> bool:
     return each.device == device.name and (not each.on_device or each.soc == _word(device.soc))
 
 
-def observations(folder: Path | None, device: DeviceProfile) -> tuple[Observation, ...]:
+def observations(entries: Iterable[Entry], device: DeviceProfile) -> tuple[Observation, ...]:
     """What earlier reports say of estimates for `device`: the last of each engine and phase, the oldest first.
 
     Times count only where the device itself measured; entries of other grounds do not count at all.
     """
     now = grounds()
     found: dict[tuple[str, Phase], list[Observation]] = defaultdict(list)
-    for each in read(folder):
+    for each in entries:
         if not _is_for(each, device) or each.grounds != now:
             continue
         for name, figure in _ESTIMATED.items():
@@ -238,7 +238,7 @@ def observations(folder: Path | None, device: DeviceProfile) -> tuple[Observatio
     return tuple(each for seen in found.values() for each in seen[-_MAX_OBSERVATIONS:])
 
 
-def known(folder: Path | None, model: SourceModel, device: DeviceProfile) -> tuple[Known, ...]:
+def known(entries: Iterable[Entry], model: SourceModel, device: DeviceProfile) -> tuple[Known, ...]:
     """Fidelity figures of candidates of this very model, from the last report of each by this version of edgekit.
 
     Only those packed for `device` count: for other instruction sets candidates are made otherwise. The model's files
@@ -247,7 +247,7 @@ def known(folder: Path | None, model: SourceModel, device: DeviceProfile) -> tup
     version = grounds().partition(",")[0]
     alike = [
         each
-        for each in read(folder)
+        for each in entries
         if (each.parameters, each.task) == (model.parameters, model.task)
         and _is_for(each, device)
         and each.grounds.partition(",")[0] == version

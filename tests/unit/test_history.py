@@ -77,7 +77,7 @@ def test_none_neither_reads_nor_writes(tmp_path: Path, monkeypatch: pytest.Monke
     assert folder is None
     assert history.append(folder, entry()) is None
     assert history.read(folder) == ()
-    assert history.observations(folder, HOST) == ()
+    assert history.observations(history.read(folder), HOST) == ()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -186,7 +186,7 @@ def test_junk_is_passed_over(junk: bytes, tmp_path: Path) -> None:
         file.write(junk + b"\n")
     add(tmp_path, entry(threads=2))
     assert [each.threads for each in history.read(tmp_path)] == [1, 2]
-    assert len(history.observations(tmp_path, HOST)) == 4
+    assert len(history.observations(history.read(tmp_path), HOST)) == 4
 
 
 @given(content=st.binary(max_size=400))
@@ -235,12 +235,16 @@ def test_a_lock_that_another_keeps_for_long_is_not_waited_for(tmp_path: Path, mo
 
 
 def seen(folder: Path, phase: str, profile: Any = HOST) -> list[tuple[float, float]]:
-    return [(each.predicted, each.measured) for each in history.observations(folder, profile) if each.phase == phase]
+    return [
+        (each.predicted, each.measured)
+        for each in history.observations(history.read(folder), profile)
+        if each.phase == phase
+    ]
 
 
 def test_times_and_memory_of_the_host_are_observed(tmp_path: Path) -> None:
     add(tmp_path, entry())
-    (encode,) = [each for each in history.observations(tmp_path, HOST) if each.phase == "encode"]
+    (encode,) = [each for each in history.observations(history.read(tmp_path), HOST) if each.phase == "encode"]
     assert encode.name == "2026-11-21 pack of minilm as onnx-int8 for host"
     assert (encode.machine, encode.engine, encode.threads, encode.on_device) == ("Some CPU", "onnxruntime", 2, True)
     assert seen(tmp_path, "encode") == [(10.0, 5.0)]
@@ -267,7 +271,7 @@ def test_what_was_predicted_on_other_grounds_or_elsewhere_is_not_observed(
     changes: dict[str, Any], tmp_path: Path
 ) -> None:
     add(tmp_path, entry(**changes))
-    assert history.observations(tmp_path, HOST) == ()
+    assert history.observations(history.read(tmp_path), HOST) == ()
 
 
 def test_of_another_device_only_memory_is_observed(tmp_path: Path) -> None:
@@ -278,9 +282,9 @@ def test_of_another_device_only_memory_is_observed(tmp_path: Path) -> None:
 
 def test_the_last_reports_count_and_reading_changes_nothing(tmp_path: Path) -> None:
     add(tmp_path, *(entry(predicted={"peak RSS": float(number)}) for number in range(1, 41)))
-    found = history.observations(tmp_path, HOST)
+    found = history.observations(history.read(tmp_path), HOST)
     assert [each.predicted for each in found] == [float(number) for number in range(21, 41)]
-    assert history.observations(tmp_path, HOST) == found
+    assert history.observations(history.read(tmp_path), HOST) == found
 
 
 def test_fidelity_is_known_of_the_same_weights_for_the_same_device_only(tmp_path: Path) -> None:
@@ -288,14 +292,14 @@ def test_fidelity_is_known_of_the_same_weights_for_the_same_device_only(tmp_path
     own = {"source_sha256": source_sha256(source), "parameters": source.parameters, "task": source.task}
     folder = tmp_path / "history"
     add(folder, entry(parameters=source.parameters, task=source.task))
-    assert history.known(folder, source, HOST) == ()
+    assert history.known(history.read(folder), source, HOST) == ()
     add(folder, entry(**own), entry(**own, measured={"mean cosine": 0.5, "peak RSS": 1.0}))
-    (found,) = history.known(folder, source, HOST)
+    (found,) = history.known(history.read(folder), source, HOST)
     assert (found.candidate, found.name, found.measured) == ("onnx-int8", "mean cosine", 0.5)
-    assert history.known(folder, source, PI) == ()
+    assert history.known(history.read(folder), source, PI) == ()
     other = tmp_path / "other"
     add(other, entry(**own, grounds="edgekit 0.0.1, factors 000000000000"))
-    assert history.known(other, source, HOST) == ()
+    assert history.known(history.read(other), source, HOST) == ()
 
 
 def test_weights_are_not_hashed_without_a_report_of_a_model_of_that_shape(
@@ -304,7 +308,7 @@ def test_weights_are_not_hashed_without_a_report_of_a_model_of_that_shape(
     source = open_model(plain_folder(tmp_path / "model"))
     add(tmp_path, entry())
     monkeypatch.setattr(history, "source_sha256", lambda _: pytest.fail("hashed"))
-    assert history.known(tmp_path, source, HOST) == ()
+    assert history.known(history.read(tmp_path), source, HOST) == ()
 
 
 def test_an_entry_keeps_what_was_measured_and_what_was_predicted_where_it_was_measured() -> None:
