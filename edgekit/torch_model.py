@@ -91,7 +91,10 @@ def _from_pretrained(model: SourceModel) -> tuple[torch.nn.Module, dict[str, Any
     if model.task == "embedding" and not remote:
         options |= _without_pooler(config)
     try:
-        module, loading = getattr(transformers, _AUTO_CLASSES[model.task]).from_pretrained(
+        auto = getattr(transformers, _AUTO_CLASSES[model.task])
+        # Weights that are handed over need the class itself: the automatic one wants to read a folder.
+        loader = auto if state is None else auto._model_mapping[type(config)]
+        module, loading = loader.from_pretrained(
             model.folder if state is None else None,
             state_dict=state,
             config=config,

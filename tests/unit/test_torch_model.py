@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fixtures import tiny_models
 from fixtures.plain_folders import plain_folder, write_json
+from fixtures.quantized_models import quantized_llama
 
+from edgekit.errors import BadModel
 from edgekit.model import from_torch, open_model
 from edgekit.quiet import quiet_transformers
 from edgekit.torch_model import load_tokenizer, load_torch
@@ -128,6 +131,26 @@ def test_a_pickle_is_loaded_when_it_is_allowed(tmp_path: Path) -> None:
     module = load_torch(open_model(folder, allow_pickle=True))
     name = "embeddings.word_embeddings.weight"
     assert torch.equal(module.state_dict()[name], weights[name])
+
+
+@pytest.mark.parametrize("kind", ["gptq act-order", "awq", "ct int8 channel", "nf4 nested"])
+def test_quantized_weights_are_unpacked_without_their_kernels(tmp_path: Path, kind: str) -> None:
+    made = quantized_llama(tmp_path / "m", kind)
+    found = load_torch(open_model(made.folder)).state_dict()
+    for name, expected in made.values.items():
+        np.testing.assert_array_equal(found[name].numpy(), expected)
+
+
+def test_a_tensor_that_is_lost_is_named_in_a_quantized_model_too(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    folder = quantized_llama(tmp_path / "m", "gptq").folder
+    kept = {
+        name: value for name, value in load_file(folder / "model.safetensors").items() if name != "model.norm.weight"
+    }
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(BadModel, match=r"needs are not in the weights, model\.norm\.weight first"):
+        load_torch(open_model(folder))
 
 
 def test_the_tokenizer_neither_pads_nor_cuts(tmp_path: Path) -> None:
