@@ -80,7 +80,7 @@ def plan(
     doubts = {each.label: speaks_against(each, proposed, known, limits) for each in proposed}
     kept: list[Candidate] = []
     over: list[Broken] = []
-    rejections = sorted(refused, key=repr)
+    rejections = sorted(refused, key=lambda each: (each.label, each.reason))
     for candidate in in_order(proposed, case, lambda each: doubts[each.label] != ""):
         rejection = _unusable(candidate, case, engines, doubts[candidate.label])
         held = None if rejection is not None else broken(candidate, setting, limits)

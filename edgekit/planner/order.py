@@ -31,7 +31,7 @@ def in_order(offers: Sequence[Candidate], case: Case, doubted: Callable[[Candida
     and go to the more faithful, unknown speeds last. size: the fewest bytes.
     """
     by_preference = _PREFERENCES[case.preferences.prefer or "quantized"](offers, case)
-    return sorted(offers, key=lambda each: (_tier(each, case, doubted), *by_preference(each), repr(each)))
+    return sorted(offers, key=lambda each: (_tier(each, case, doubted), *by_preference(each)))
 
 
 def _tier(candidate: Candidate, case: Case, doubted: Callable[[Candidate], bool]) -> int:
@@ -40,8 +40,9 @@ def _tier(candidate: Candidate, case: Case, doubted: Callable[[Candidate], bool]
         return 3
     if is_carried(candidate, model):
         return 0
-    fewer = model.quantization is not None and candidate.faithfulness <= model.quantization.bits
-    return 2 if fewer and is_requantized(candidate, model) else 1
+    # Types of about the checkpoint's own bits, too: IQ4_XS for weights of four bits.
+    no_more = model.quantization is not None and candidate.faithfulness < model.quantization.bits + 1
+    return 2 if no_more and is_requantized(candidate, model) else 1
 
 
 def _quantized_first(offers: Sequence[Candidate], case: Case) -> Callable[[Candidate], Key]:  # noqa: ARG001

@@ -16,25 +16,27 @@ from edgekit.strategies import Candidate
 __all__ = ["RULES", "Case", "Remark", "Rule", "remarks", "tightened"]
 
 RULES: tuple[Rule, ...] = (
-    Rule("carry", "candidate", representation.carried),
-    Rule("trained-for", "candidate", representation.trained_for),
+    Rule("carry", "candidate", representation.carried, (representation.CARRIED,), representation.carried_rest),
+    Rule(
+        "trained-for", "candidate", representation.trained_for, (representation.CARRIED,), representation.carried_rest
+    ),
     Rule("requantize", "candidate", representation.requantized),
     Rule("no-carrier", "model", representation.without_carrier),
     Rule("task-engine", "candidate", representation.engine_order),
-    Rule("saturation", "candidate", representation.saturation, folds=(representation.SATURATES,)),
-    Rule("convolutions", "candidate", representation.convolutions, folds=(representation.CONVOLVES,)),
+    Rule("saturation", "candidate", representation.saturation, (representation.SATURATES,)),
+    Rule("convolutions", "candidate", representation.convolutions, (representation.CONVOLVES,)),
     Rule("four-bit", "candidate", representation.four_bit),
     Rule("aggressive", "candidate", representation.aggressive),
     Rule("sensitive-limits", "model", representation.sensitive_limits),
-    Rule("repack", "candidate", representation.repacked, folds=(representation.REPACKS,), detail=representation.copied),
+    Rule("repack", "candidate", representation.repacked, (representation.REPACKS,), representation.copied),
     Rule(
         "narrow-rows",
         "candidate",
         representation.narrow_rows,
-        folds=(representation.NARROW,),
+        (representation.NARROW,),
         detail=representation.fallbacks,
     ),
-    Rule("embeddings", "model", representation.embeddings, folds=("weights are embeddings",)),
+    Rule("embeddings", "model", representation.embeddings, (representation.EMBEDS,)),
     Rule("base-model", "model", representation.base),
     Rule("shared-gpu", "device", hardware.shared_gpu),
     Rule("cpu-only", "device", hardware.cpu_only),

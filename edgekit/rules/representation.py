@@ -22,7 +22,8 @@ from edgekit.strategies import Candidate
 
 _DOMINANT_SHARE = 0.4
 # Words by which a strategy's own note of the same matter is known; it knows the tensors, so it is told instead.
-SATURATES, CONVOLVES, REPACKS, NARROW = "VNNI", "convolutions", "repacked for", "multiple of 256"
+SATURATES, CONVOLVES, REPACKS = "VNNI", "convolutions", "repacked for"
+NARROW, CARRIED, EMBEDS = "multiple of 256", "carried from", "weights are embeddings"
 
 
 def _noted(case: Case, words: str) -> str | None:
@@ -124,6 +125,11 @@ def carried(case: Case) -> str | None:
     if stored is None or stored.method == "qat" or not is_carried(candidate, case.model):
         return None
     return f"the weights are {stored.method} already and this type holds them without another loss: first"
+
+
+def carried_rest(case: Case) -> str:
+    """What becomes of the weights that the source left as they were, as the strategy notes it."""
+    return (_noted(case, CARRIED) or "").partition("; ")[2]
 
 
 def trained_for(case: Case) -> str | None:

@@ -55,7 +55,7 @@ BITES: dict[str, list[tuple[Case, str]]] = {
     "carry": [(case(Q4_0, model=model(quantization=gptq())), "gptq already")],
     "trained-for": [(case(Q4_0, model=model(quantization=gptq(method="qat"))), "trained for this type (a test)")],
     "requantize": [(case(Q8, model=model(quantization=gptq())), "a second time: only after Q4_0")],
-    "no-carrier": [(case(model=model(quantization=gptq(lossless=""))), "gptq of 4.5 bits, which no type here holds")],
+    "no-carrier": [(case(model=model(quantization=gptq(lossless=""))), "gptq of 4 bits, which no type here holds")],
     "task-engine": [
         (case(INT8), "comes after llama.cpp"),
         (case(Q8, model=model("embedding")), "comes after ONNX Runtime"),
@@ -193,6 +193,10 @@ def test_what_is_particular_to_a_candidate_stands_behind_its_label() -> None:
     found = {each.rule: each for each in remarks(case(), [copying(2**21), replace(Q8, notes=(NARROW_NOTE,))])}
     assert found["repack"].subject == "gguf Q4_0 (2.0 MiB)"
     assert found["narrow-rows"].subject == "gguf Q8.5 (Q4_K became Q5_0)"
+    carried = replace(Q4_0, notes=("carried from gptq 4-bit: no second loss; the rest becomes F16",))
+    found = {each.rule: each for each in remarks(case(model=model(quantization=gptq())), [carried])}
+    assert found["carry"].subject == "gguf Q4_0 (the rest becomes F16)"
+    assert "note" not in found
 
 
 def test_a_strategys_note_is_told_unless_a_rule_told_it() -> None:
