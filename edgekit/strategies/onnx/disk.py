@@ -5,15 +5,7 @@ from __future__ import annotations
 from edgekit.costs import Estimate
 from edgekit.model import SourceModel, TensorInfo
 from edgekit.strategies.onnx.quantize import SMALLEST_OUTPUT
-from edgekit.strategies.onnx.shapes import (
-    encoder,
-    graph_tensors,
-    is_convolution,
-    is_convolutional,
-    is_embedding,
-    is_product,
-    outputs_of,
-)
+from edgekit.strategies.onnx.shapes import Role, encoder, is_convolutional, outputs_of, stored
 
 _GRAPH_BYTES = 9_000
 # Nodes, their names and constants, measured on exports of BERT, DistilBERT, ViT, ResNet, MobileNet and ConvNeXt.
@@ -42,39 +34,41 @@ def fp32_disk_bytes(model: SourceModel) -> Estimate:
         size = source_bytes(model)
         return Estimate(size, size, "the source file's size")
     folded = _folded(model)
-    weights = sum(4.0 * tensor.elements for tensor in graph_tensors(model) if tensor.name not in folded)
+    weights = sum(4.0 * tensor.elements for tensor, _ in stored(model) if tensor.name not in folded)
     return _around(weights, _node_bytes(model, 32), model, "4 bytes a weight")
 
 
 def int8_disk_bytes(model: SourceModel) -> Estimate:
-    tensors = graph_tensors(model)
+    tensors = stored(model)
     if not tensors:
         size = source_bytes(model)
         return Estimate(0.25 * size, size, "a quarter to all of the source file's size: its tensors are not known")
-    static = is_convolutional(model.tensors)
-    weights = _static_bytes(model) if static else sum(_dynamic_bytes(tensor, model) for tensor in tensors)
-    return _around(weights, _node_bytes(model, 8), model, "1 byte a weight in products and embeddings, 4 in the rest")
+    if is_convolutional(model):
+        weights = _static_bytes(model)
+    else:
+        weights = sum(_dynamic_bytes(tensor, role, model) for tensor, role in tensors)
+    basis = "1 byte a weight in products, embeddings and quantized convolutions, 4 in the rest"
+    return _around(weights, _node_bytes(model, 8), model, basis)
 
 
-def _dynamic_bytes(tensor: TensorInfo, model: SourceModel) -> float:
-    if len(tensor.shape) != 2 or min(tensor.shape) == 0:
-        return 4.0 * tensor.elements
-    if is_embedding(tensor):
+def _dynamic_bytes(tensor: TensorInfo, role: Role, model: SourceModel) -> float:
+    if role == "embedding":
         return tensor.elements
-    outputs = outputs_of(tensor, model)
-    return 4.0 * tensor.elements if outputs < SMALLEST_OUTPUT else tensor.elements + _SCALE_BYTES * outputs
+    if role == "product" and (outputs := outputs_of(tensor, model)) >= SMALLEST_OUTPUT:
+        return tensor.elements + _SCALE_BYTES * outputs
+    return 4.0 * tensor.elements
 
 
 def _static_bytes(model: SourceModel) -> float:
     """Biases and batch norms go into the int32 biases of the weights they follow."""
     names = {tensor.name for tensor in model.tensors}
     total = 0.0
-    for tensor in graph_tensors(model):
+    for tensor, role in stored(model):
         owner, _, kind = tensor.name.rpartition(".")
-        if is_convolution(tensor) or is_product(tensor):
-            total += tensor.elements + _STATIC_BYTES * tensor.shape[0]
-        elif is_embedding(tensor):
+        if role == "embedding":
             total += tensor.elements
+        elif role != "vector":
+            total += tensor.elements + _STATIC_BYTES * tensor.shape[0]
         elif f"{owner}.running_mean" not in names and not (kind == "bias" and len(tensor.shape) == 1):
             total += 4.0 * tensor.elements
     return total
@@ -88,15 +82,15 @@ def _folded(model: SourceModel) -> frozenset[str]:
 
 
 def _node_bytes(model: SourceModel, bits: int) -> float:
-    shape, tensors = encoder(model), graph_tensors(model)
+    shape, roles = encoder(model), [role for _, role in stored(model)]
     if model.format == "onnx":
-        kept = sum(4 * tensor.elements for tensor in tensors)
+        kept = sum(4 * tensor.elements for tensor, _ in stored(model))
         return max(0.0, 1.4 * (source_bytes(model) - kept))
-    products = sum(is_product(tensor) for tensor in tensors)
+    products = roles.count("product")
     if shape is not None and shape.family == "albert":  # one set of weights, unrolled into all layers
         products *= shape.layers
-    convolutions = sum(is_convolution(tensor) for tensor in tensors)
-    dynamic = bits == 8 and not is_convolutional(model.tensors)
+    convolutions = roles.count("convolution") + roles.count("depthwise")
+    dynamic = bits == 8 and not is_convolutional(model)
     each = _CONVOLUTION_BYTES[32 if dynamic else bits]
     if model.config.get("tf_padding") and bits == 32:
         each += _SAME_PADDING_BYTES

@@ -31,7 +31,7 @@ def encode_terms(model: SourceModel, setting: Setting, bits: int) -> Mapping[int
     found = uses(model)
     if found is None:
         return {}
-    graph = _Graph(found, encoder(model), bits, is_convolutional(model.tensors), max(1, setting.threads))
+    graph = _Graph(found, encoder(model), bits, is_convolutional(model), max(1, setting.threads))
     if model.text is None:
         return {0: graph.terms(picture_positions(model) or 0)}
     longest = model.text.max_tokens

@@ -32,7 +32,9 @@ Phase "memory", at the longest input (`memory`):
 
 from __future__ import annotations
 
-from edgekit.costs import Setting, Work
+from dataclasses import replace
+
+from edgekit.costs import Estimate, Setting, Work
 from edgekit.model import SourceModel
 from edgekit.strategies import Candidate, priced
 from edgekit.strategies.onnx.disk import fp32_disk_bytes, int8_disk_bytes
@@ -42,6 +44,7 @@ from edgekit.strategies.onnx.memory import memory_terms
 from edgekit.strategies.onnx.shapes import embedding_share
 
 _DOMINANT_SHARE = 0.3
+_MEASURED_OS = "linux"
 
 
 def estimated(name: str, model: SourceModel, setting: Setting, bits: int, notes: tuple[str, ...] = ()) -> Candidate:
@@ -61,7 +64,26 @@ def estimated(name: str, model: SourceModel, setting: Setting, bits: int, notes:
         notes=notes,
     )
     terms = {} if untouched else encode_terms(model, setting, bits)
-    return priced(candidate, Work(memory_terms(model, bits), {"encode": terms} if terms else {}), setting)
+    found = priced(candidate, Work(memory_terms(model, bits), {"encode": terms} if terms else {}), setting)
+    return found if setting.device.os == _MEASURED_OS else _carried_over(found)
+
+
+def _carried_over(candidate: Candidate) -> Candidate:
+    """Other systems have other allocators, and browsers another build of the engine: said, not corrected."""
+    needed = candidate.memory
+    assert needed is not None
+
+    def told(estimate: Estimate) -> Estimate:
+        return replace(estimate, basis=f"{estimate.basis}; carried over from the Python runtime on Linux")
+
+    needed = replace(
+        needed,
+        peak=told(needed.peak),
+        file_backed=told(needed.file_backed),
+        anonymous=told(needed.anonymous),
+        activations=told(needed.activations),
+    )
+    return replace(candidate, memory=needed, ram_bytes=needed.peak)
 
 
 def embedding_note(model: SourceModel) -> str | None:

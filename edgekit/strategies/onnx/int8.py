@@ -16,7 +16,7 @@ from edgekit.strategies.onnx.estimate import embedding_note, estimated
 from edgekit.strategies.onnx.float_graph import write_float_graph
 from edgekit.strategies.onnx.graph import load, signatures
 from edgekit.strategies.onnx.quantize import Int8Choice, quantize
-from edgekit.strategies.onnx.shapes import has_products, is_convolution, is_convolutional
+from edgekit.strategies.onnx.shapes import has_products, is_convolutional, stored
 
 NAME = "onnx-int8"
 MODEL_FILE = "onnx/model_quantized.onnx"
@@ -62,9 +62,9 @@ def make(
 def _notes(model: SourceModel, device: DeviceProfile) -> Iterator[str]:
     if saturates(device):
         yield _SEVEN_BITS
-    if is_convolutional(model.tensors):
+    if is_convolutional(model):
         yield _STATIC
-    elif any(is_convolution(tensor) for tensor in model.tensors):
+    elif any(role == "convolution" for _, role in stored(model)):
         yield _FLOAT_CONVOLUTIONS
     note = embedding_note(model)
     if note is not None:
@@ -82,7 +82,7 @@ def _refusal(model: SourceModel) -> Rejection | None:
         return Rejection(
             NAME, f"the file's weights are {stored}; int8 is made from float32", remedy="bring the float32 model"
         )
-    if model.text is not None and is_convolutional(model.tensors) and not model.calibration:
+    if model.text is not None and is_convolutional(model) and not model.calibration:
         return Rejection(
             NAME, "convolutions over text need calibration inputs, and none were given", remedy="use onnx-fp32"
         )

@@ -75,7 +75,7 @@ def memory_terms(model: SourceModel, bits: int) -> tuple[MemoryTerm, ...]:
 def _weights(model: SourceModel, bits: int) -> _Weights:
     if as_is(model) is not None:
         return _Weights(0.0, 0.0, 0.0, 0.0)
-    static = is_convolutional(model.tensors)
+    static = is_convolutional(model)
     largest = packed = freed = reordered = 0.0
     for tensor, kind in stored(model):
         whole = kind in ("convolution", "depthwise")
@@ -110,7 +110,7 @@ def _activation_bytes(model: SourceModel, bits: int) -> float:
         return _RUN_BYTES + scores + 4.0 * 1.5 * shape.inner * tokens
     found = uses(model)
     if found is not None:
-        static = bits == 8 and is_convolutional(model.tensors)
+        static = bits == 8 and is_convolutional(model)
         widest = max(use.outputs * (use.positions or 1) for use in found)
         return _RUN_BYTES + (1.0 if static else 4.0) * 3 * widest
     if model.image is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from edgekit.model import SourceModel, TensorInfo
@@ -31,6 +31,7 @@ _EXTRA_POSITIONS = {"vit": 1, "vit_msn": 1, "deit": 2}
 _NORM_FIRST = frozenset(["vit", "vit_msn", "deit", "roberta-prelayernorm", "xlm-roberta-xl", "megatron-bert"])
 
 Kind = Literal["product", "convolution", "depthwise"]
+Role = Kind | Literal["embedding", "vector"]
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,31 @@ class Use:
     repeats: int = 1
 
 
-def graph_tensors(model: SourceModel) -> tuple[TensorInfo, ...]:
-    """The float tensors that become initializers: batch-norm statistics are folded, training heads left behind."""
+def stored(model: SourceModel) -> tuple[tuple[TensorInfo, Role], ...]:
+    """The float tensors that become initializers, by what they are to the engine: batch-norm statistics are folded,
+    training heads left behind.
+    """
+    return _stored(model.tensors, model.task == "embedding")
+
+
+@lru_cache(maxsize=16)  # asked for several times a candidate
+def _stored(tensors: tuple[TensorInfo, ...], without_pooler: bool) -> tuple[tuple[TensorInfo, Role], ...]:
     kept = []
-    for tensor in model.tensors:
-        unused = bool(_TRAINING_HEADS.search(tensor.name) or _STATISTICS.search(tensor.name))
-        pooler = model.task == "embedding" and bool(_POOLER.search(tensor.name))
-        if tensor.dtype in _FLOATS and not unused and not pooler:
-            kept.append(tensor)
+    for tensor in tensors:
+        unused = tensor.dtype not in _FLOATS or _TRAINING_HEADS.search(tensor.name) or _STATISTICS.search(tensor.name)
+        if not unused and not (without_pooler and _POOLER.search(tensor.name)):
+            kept.append((tensor, _role(tensor)))
     return tuple(kept)
+
+
+def _role(tensor: TensorInfo) -> Role:
+    if is_convolution(tensor):
+        return "depthwise" if tensor.shape[1] == 1 else "convolution"
+    if len(tensor.shape) != 2:
+        return "vector"
+    if _EMBEDDING.search(tensor.name):
+        return "embedding"
+    return "product" if min(tensor.shape) > 0 else "vector"
 
 
 def is_convolution(tensor: TensorInfo) -> bool:
@@ -80,36 +97,29 @@ def is_convolution(tensor: TensorInfo) -> bool:
     return len(tensor.shape) in (3, 4, 5) and tensor.shape[0] > 1 and tensor.name.endswith("weight")
 
 
-def is_embedding(tensor: TensorInfo) -> bool:
-    return len(tensor.shape) == 2 and _EMBEDDING.search(tensor.name) is not None
-
-
-def is_product(tensor: TensorInfo) -> bool:
-    return len(tensor.shape) == 2 and min(tensor.shape) > 0 and not _EMBEDDING.search(tensor.name)
-
-
 def outputs_of(tensor: TensorInfo, model: SourceModel) -> int:
     """Columns of the product. Checkpoints store [out, in]; in ONNX files both orders occur: the wider side counts."""
     return max(tensor.shape) if model.format == "onnx" and len(tensor.shape) == 2 else tensor.shape[0]
 
 
-def is_convolutional(tensors: tuple[TensorInfo, ...]) -> bool:
+def is_convolutional(model: SourceModel) -> bool:
     """Whether enough of the weights are convolutions for static quantization; decided on the graph when it is made."""
-    convolution = sum(tensor.elements for tensor in tensors if is_convolution(tensor))
-    product = sum(tensor.elements for tensor in tensors if is_product(tensor))
+    convolution = sum(tensor.elements for tensor, role in stored(model) if role in ("convolution", "depthwise"))
+    product = sum(tensor.elements for tensor, role in stored(model) if role == "product")
     return convolution > 0 and convolution >= CONVOLUTION_SHARE * (convolution + product)
 
 
 def has_products(model: SourceModel) -> bool:
     """Whether any stored tensor can be a quantized product, embedding or convolution (unknown tensors: yes)."""
-    wide = (outputs_of(tensor, model) for tensor in graph_tensors(model) if len(tensor.shape) == 2)
-    return not model.tensors or is_convolutional(model.tensors) or any(size >= SMALLEST_OUTPUT for size in wide)
+    matrices = (tensor for tensor, role in stored(model) if role in ("product", "embedding"))
+    wide = any(outputs_of(tensor, model) >= SMALLEST_OUTPUT for tensor in matrices)
+    return not model.tensors or wide or is_convolutional(model)
 
 
 def embedding_share(model: SourceModel) -> float:
     """Of all weights in the graph, those in embedding tables."""
-    tensors = graph_tensors(model)
-    return sum(t.elements for t in tensors if is_embedding(t)) / max(1, sum(t.elements for t in tensors))
+    tables = sum(tensor.elements for tensor, role in stored(model) if role == "embedding")
+    return tables / max(1, sum(tensor.elements for tensor, _ in stored(model)))
 
 
 def encoder(model: SourceModel) -> Encoder | None:
@@ -156,13 +166,13 @@ def _transformer_uses(model: SourceModel) -> list[Use] | None:
     shape = encoder(model)
     assert shape is not None
     found = []
-    for tensor in graph_tensors(model):
-        if is_product(tensor):
+    for tensor, role in stored(model):
+        if role == "product":
             head = model.task in ("text-classification", "image-classification") and _HEAD.search(tensor.name)
             repeats = shape.layers if _SHARED.search(tensor.name) else 1
             where = 1 if head else positions
             found.append(Use("product", tensor.elements, outputs_of(tensor, model), 1, where, repeats))
-        elif is_convolution(tensor) and model.image is not None:
+        elif role == "convolution" and model.image is not None:
             patch = int(model.config["patch_size"])
             found.append(_kernel(tensor, _patches(model, patch)))
     return found if _are_the_layers(found, shape) else None
@@ -181,14 +191,11 @@ def _convolution_uses(model: SourceModel) -> list[Use] | None:
     if pixels is None or model.format != "hf":
         return None
     found = []
-    for tensor in graph_tensors(model):
-        if tensor.name in pixels and is_convolution(tensor):
+    for tensor, role in stored(model):
+        if role == "product":
+            found.append(Use("product", tensor.elements, outputs_of(tensor, model), 1, pixels.get(tensor.name, 1)))
+        elif role in ("convolution", "depthwise"):
             found.append(_kernel(tensor, pixels[tensor.name]))
-        elif is_product(tensor):
-            where = pixels.get(tensor.name, 1)
-            found.append(Use("product", tensor.elements, outputs_of(tensor, model), 1, where))
-        elif is_convolution(tensor):
-            return None
     return found or None
 
 
@@ -201,16 +208,3 @@ def _kernel(tensor: TensorInfo, positions: int) -> Use:
 def _patches(model: SourceModel, patch: int) -> int:
     assert model.image is not None
     return (model.image.height // patch) * (model.image.width // patch)
-
-
-def stored(model: SourceModel) -> Iterator[tuple[TensorInfo, Kind | Literal["embedding", "vector"]]]:
-    """The graph's initializers by what they are to the engine."""
-    for tensor in graph_tensors(model):
-        if is_embedding(tensor):
-            yield tensor, "embedding"
-        elif is_product(tensor):
-            yield tensor, "product"
-        elif is_convolution(tensor):
-            yield tensor, "depthwise" if tensor.shape[1] == 1 else "convolution"
-        else:
-            yield tensor, "vector"

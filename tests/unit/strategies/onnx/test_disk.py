@@ -36,10 +36,11 @@ def test_dynamic_int8_keeps_convolutions_heads_and_biases_in_four_bytes() -> Non
         matrix("embeddings.word.weight"),
         matrix("layer.weight"),
         TensorInfo("layer.bias", "F32", (1000,)),
+        TensorInfo("scale", "F32", ()),
         TensorInfo("patch.weight", "F32", (10, 3, 10, 10)),
         TensorInfo("classifier.weight", "F32", (3, 1000)),
     )
-    expected = 1e6 + (1e6 + 5 * 1000) + 4 * 1000 + 4 * 3000 + 4 * 3000
+    expected = 1e6 + (1e6 + 5 * 1000) + 4 * 1000 + 4 + 4 * 3000 + 4 * 3000
     assert weights(int8_disk_bytes(shaped(*tensors)), 9000 + 2 * 3600 + 700) == pytest.approx(expected)
 
 

@@ -176,12 +176,18 @@ def test_latency_is_unknown_without_a_rate_or_without_the_work() -> None:
     assert latency(fp32, bert(), costing.setting(row, profile=blind)) is not None
 
 
-def test_a_browser_is_offered_both_without_a_latency_that_nothing_measured() -> None:
-    here = costing.setting(profile=device("simd128", arch="wasm32"))
+def test_a_browser_is_offered_both_at_costs_that_say_where_they_come_from() -> None:
+    here = costing.setting(profile=device("simd128", arch="wasm32").model_copy(update={"os": "browser"}))
     for strategy in (int8, fp32):
         (candidate,) = strategy.propose(bert(), here)
         assert isinstance(candidate, Candidate)
         assert candidate.latency_ms is None
+        assert candidate.memory is not None
+        assert candidate.ram_bytes == candidate.memory.peak
+        assert "carried over from the Python runtime on Linux" in candidate.ram_bytes.basis
+    (at_home,) = int8.propose(bert(), costing.setting())
+    assert isinstance(at_home, Candidate)
+    assert "carried over" not in at_home.ram_bytes.basis
 
 
 def test_proposing_takes_milliseconds() -> None:

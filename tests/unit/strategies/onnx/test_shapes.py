@@ -22,18 +22,18 @@ def matrix(name: str, rows: int = 100, columns: int = 100, dtype: str = "F32") -
 )
 def test_tensors_that_an_embedding_graph_leaves_behind_do_not_count(unused: str) -> None:
     kept = matrix("a.weight")
-    assert shapes.graph_tensors(shaped(kept, matrix(unused))) == (kept,)
+    assert shapes.stored(shaped(kept, matrix(unused))) == ((kept, "product"),)
 
 
 def test_a_classifier_keeps_its_pooler_and_integer_buffers_never_count() -> None:
     pooler = matrix("bert.pooler.dense.weight")
     buffers = (matrix("position_ids", dtype="I64"), TensorInfo("bn.running_mean", "F32", (4,)))
-    assert shapes.graph_tensors(shaped(pooler, *buffers, task="text-classification")) == (pooler,)
+    assert shapes.stored(shaped(pooler, *buffers, task="text-classification")) == ((pooler, "product"),)
 
 
 def test_a_patch_embedding_does_not_make_a_convolution_net() -> None:
-    assert not shapes.is_convolutional(vit().tensors)
-    assert shapes.is_convolutional(resnet().tensors)
+    assert not shapes.is_convolutional(vit())
+    assert shapes.is_convolutional(resnet())
 
 
 def test_an_encoder_is_read_in_both_spellings() -> None:
