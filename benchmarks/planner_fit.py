@@ -1,7 +1,7 @@
 """Fit the planner's factors: measure models of many shapes on this machine, and fit edgekit/data/factors.json to them.
 
     python benchmarks/planner_fit.py            measure, write benchmarks/data/planner_points.json, fit
-    python benchmarks/planner_fit.py --refit    fit again from the points that lie there
+    python benchmarks/planner_fit.py --refit    fit again to what was measured last, with the work as it is told now
 
 Models have random weights; each candidate is made, staged and measured as `edgekit pack` does, in fresh processes with
 the bundle's own runtime. The machine's rates are measured before and after each shape. Other load on the machine makes
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 from harness.checkpoints import write_checkpoint
 from harness.fitting import Fit, collinear, fit, groups, undecided
 from harness.machine import OtherLoad, heading, machine
-from harness.points import Point, points, read_points, write_points
+from harness.points import Point, points, read_points, terms_of, write_points
 from harness.probing import readings, stage
 from harness.results import parser
 from harness.shapes import FIT_SHAPES, Shape
@@ -55,9 +56,12 @@ def main() -> None:
     )
     arguments.add_argument("--only", default="", metavar="TEXT", help="only shapes with TEXT in their name")
     options = arguments.parse_args()
-    if not options.refit:
-        shapes = [shape for shape in FIT_SHAPES if options.only in shape.name]
-        measure_all(shapes, options.points)
+    if options.refit:
+        provenance, measured = read_points(options.points)
+        if provenance["isa_class"] == isa_class(detect(measure=False)):
+            write_points(options.points, provenance, tuple(retold(measured)))
+    else:
+        measure_all([shape for shape in FIT_SHAPES if options.only in shape.name], options.points)
     provenance, measured = read_points(options.points)
     fitted = {key: fit(each) for key, each in groups(measured).items() if len(each) >= FEWEST}
     print(report(measured, fitted))
@@ -110,6 +114,21 @@ def measure_shape(shape: Shape, host: DeviceProfile, scratch: Path) -> Iterator[
             if each != folder:
                 shutil.rmtree(each)
     shutil.rmtree(folder)
+
+
+def retold(measured: Sequence[Point]) -> Iterator[Point]:
+    """The points with the terms that their candidates have now; those of shapes no longer listed are left out."""
+    host = detect(measure=False)
+    with tempfile.TemporaryDirectory(prefix="planner-fit-") as scratch:
+        for number, shape in enumerate(FIT_SHAPES):
+            model = open_model(write_checkpoint(shape, Path(scratch) / str(number), headers_only=True))
+            own = [point for point in measured if point.shape == shape.name]
+            for label, threads in dict.fromkeys((point.strategy, point.threads) for point in own):
+                candidate = offer(model, host, threads, shape.lengths, label)
+                for point in own:
+                    if (point.strategy, point.threads) == (label, threads):
+                        terms = terms_of(candidate.work, point.phase, point.tokens)
+                        yield replace(point, terms=terms or point.terms)
 
 
 def offer(model: Any, host: DeviceProfile, threads: int, lengths: tuple[int, ...], label: str) -> Candidate:

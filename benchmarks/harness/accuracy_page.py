@@ -21,12 +21,12 @@ _STYLE = """
 font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:76rem;margin:0 auto;padding:2rem 1rem 4rem}
 h1{font-size:1.6rem;margin:0 0 .25rem}h2{font-size:1.1rem;margin:2.5rem 0 .75rem}p{margin:.25rem 0;max-width:60rem}
-.quiet{color:var(--quiet)}.good{color:var(--good)}.bad{color:var(--bad)}
+.quiet{color:var(--quiet)}.good,.card .good{color:var(--good)}.bad,.card .bad{color:var(--bad)}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(13rem,1fr));gap:.75rem;margin:1.25rem 0}
 .card{background:var(--box);border:1px solid var(--rule);border-radius:.6rem;padding:.75rem .9rem}
 .card b{display:block;font-size:1.25rem;font-variant-numeric:tabular-nums}
 .card span{color:var(--quiet);font-size:.85rem}
-.panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(19rem,1fr));gap:.75rem}
+.panels{margin-bottom:.75rem;display:grid;grid-template-columns:repeat(auto-fit,minmax(19rem,1fr));gap:.75rem}
 figure{margin:0;background:var(--box);border:1px solid var(--rule);border-radius:.6rem;padding:.5rem}
 svg.plot{width:100%;height:auto;display:block}.legend{overflow-x:auto}.legend svg.plot{width:auto;max-width:none}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.9rem}

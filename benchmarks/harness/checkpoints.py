@@ -31,13 +31,15 @@ _PREPROCESSOR = {
 }
 
 
-def write_checkpoint(shape: Shape, folder: Path) -> Path:
-    """`folder`, filled. Decoders are stored as bfloat16, the others as float32."""
+def write_checkpoint(shape: Shape, folder: Path, *, headers_only: bool = False) -> Path:
+    """`folder`, filled. Decoders are stored as bfloat16, the others as float32. With `headers_only` the file of weights
+    is as long as it should be, with a hole where they would be: enough to plan with.
+    """
     folder.mkdir(parents=True)
     config, tensors = _described(shape)
     dtype = "BF16" if shape.kind == "decoder" else "F32"
     _write_json(folder / "config.json", config | {"torch_dtype": "bfloat16" if dtype == "BF16" else "float32"})
-    _write_weights(folder / "model.safetensors", tensors, dtype)
+    _write_weights(folder / "model.safetensors", tensors, dtype, headers_only)
     vocabulary = int(config.get("vocab_size", 0))
     if shape.kind == "decoder":
         byte_pairs(folder, vocabulary, shape.model)
@@ -66,7 +68,7 @@ def _described(shape: Shape) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]
     return described, {name: tuple(each.shape) for name, each in model.state_dict().items() if name not in tied}
 
 
-def _write_weights(path: Path, tensors: Mapping[str, tuple[int, ...]], dtype: str) -> None:
+def _write_weights(path: Path, tensors: Mapping[str, tuple[int, ...]], dtype: str, headers_only: bool) -> None:
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     position = 0
     for name, shape in tensors.items():
@@ -78,6 +80,9 @@ def _write_weights(path: Path, tensors: Mapping[str, tuple[int, ...]], dtype: st
     drawn = np.random.default_rng(0).standard_normal(_DRAWN, np.float32)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(raw)) + raw)
+        if headers_only:
+            file.truncate(8 + len(raw) + position)
+            return
         for name, shape in tensors.items():
             if name.endswith(_COUNTER):
                 file.write(bytes(8))

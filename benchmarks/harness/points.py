@@ -46,7 +46,7 @@ def points(
     """The readings that the candidate told work for."""
     rates = best_rates(machines, threads)
     for each in readings:
-        terms = terms_of(candidate.work, each)
+        terms = terms_of(candidate.work, each.phase, each.tokens)
         if terms:
             yield Point(
                 shape,
@@ -63,14 +63,14 @@ def points(
             )
 
 
-def terms_of(work: Work | None, reading: Reading) -> tuple[tuple[str, float, str], ...]:
+def terms_of(work: Work | None, phase: Phase, tokens: int) -> tuple[tuple[str, float, str], ...]:
     """Empty where none are told. The work of decoding is told for one number of tokens before, whatever it is."""
     if work is None:
         return ()
-    if reading.phase == "memory":
+    if phase == "memory":
         return tuple((term.name, term.bytes, "bytes") for term in work.memory)
-    told: Mapping[int, tuple[Term, ...]] = work.terms.get(reading.phase, {})
-    terms = next(iter(told.values()), ()) if reading.phase == "decode" else told.get(reading.tokens, ())
+    told: Mapping[int, tuple[Term, ...]] = work.terms.get(phase, {})
+    terms = next(iter(told.values()), ()) if phase == "decode" else told.get(tokens, ())
     return tuple((term.name, term.amount, term.unit) for term in terms if term.amount > 0)
 
 
