@@ -7,8 +7,6 @@ two operations.
     "T products"    prefill, flops    2 a weight and token of type T; the output for the last token of a batch only
                     encode
     "attention"     all      flops    4 a query value and token seen: its products with the keys, and with the values
-    "activations"   prefill, flops    values of norms, rotations, gates and residuals, of every layer and token
-                    encode
     "bytes read"    all      bytes    weights once a batch, and the cache before the token; an embedding that is not
                                       also the output is looked up by the row
     "operations"    all      seconds  nodes of the graph, each dispatched to all threads and waited for
@@ -130,8 +128,6 @@ def _batch(load: Load, tokens: int, batch_tokens: int) -> Iterator[Term]:
         yield Term(f"{ggml_type} products", 2.0 * count, "flops")
     seen = load.attention.seen_in_all(weights.layers, tokens)
     yield Term("attention", 4.0 * weights.query_width * seen, "flops")
-    values = weights.layers * (8 * weights.width + weights.query_width + 3 * weights.inner) + weights.cached
-    yield Term("activations", float(values * tokens), "flops")
     yield Term("bytes read", float(weights.read_bytes * batches), "bytes")
     yield Term("operations", float(weights.nodes * batches), "seconds")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -80,13 +80,17 @@ def _planned_files(key: _Same, _tokenizer: tuple[int, int] | None) -> tuple[File
     model = key.model
     layout = lay_out(model)
     vocabulary = measure_vocabulary(model, layout.shape.vocabulary)
-    return tuple(_planned_file(model, layout, preset, vocabulary) for preset in offered(layout.targets))
+    widened = _widened(layout)
+    return tuple(_planned_file(model, layout, preset, vocabulary, widened) for preset in offered(layout.targets))
 
 
-def _planned_file(model: SourceModel, layout: Layout, preset: Preset, vocabulary: VocabularySize) -> File:
+def _planned_file(
+    model: SourceModel, layout: Layout, preset: Preset, vocabulary: VocabularySize, widened: Mapping[str, Target]
+) -> File:
     choice = choice_of(layout, preset)
     decodes = model.task == "causal-lm"
-    weights = weigh((TensorInfo(target.name, choice(target), target.shape) for target in layout.targets), decodes)
+    tensors = [TensorInfo(target.name, choice(target), target.shape) for target in layout.targets]
+    weights = weigh(tensors, decodes)
     metadata = metadata_bytes(file_metadata(layout, preset)) + vocabulary.gguf_bytes
     disk = weights.data_bytes + header_bytes(metadata, layout.targets)
     off = _UNPROVEN_BYTES + vocabulary.uncertain_bytes
@@ -95,7 +99,7 @@ def _planned_file(model: SourceModel, layout: Layout, preset: Preset, vocabulary
         faithfulness=preset.faithfulness,
         disk_bytes=Estimate(disk - off, disk + off, "tensor shapes and types, and the vocabulary"),
         load=Load(weights, vocabulary, _attention(layout, decodes), layout.shape.context),
-        notes=(*layout.notes, *_carried_notes(model, preset), *_fallback_notes(layout, choice)),
+        notes=(*layout.notes, *_carried_notes(model, preset), *_fallback_notes(tensors, choice, widened)),
     )
 
 
@@ -121,23 +125,28 @@ def _carried_notes(model: SourceModel, preset: Preset) -> Iterator[str]:
     yield f"carried from {method}, {group}: no second loss; what the source did not quantize becomes {preset.rest}"
 
 
-def _fallback_notes(layout: Layout, choice: TypeChoice) -> Iterator[str]:
-    """What became of the types whose blocks of 256 do not fit the rows."""
+def _widened(layout: Layout) -> Mapping[str, Target]:
+    """The matrices whose rows no block of 256 fits, by name, as they were if one did."""
+    return {
+        target.name: replace(target, shape=(*target.shape[:-1], _SUPER_BLOCK))
+        for target in layout.targets
+        if target.columns % _SUPER_BLOCK and is_quantizable(target)
+    }
+
+
+def _fallback_notes(tensors: Iterable[TensorInfo], choice: TypeChoice, widened: Mapping[str, Target]) -> Iterator[str]:
+    """What became of the types whose blocks do not fit the rows, and of how much of the matrices."""
     became: Counter[tuple[str, str]] = Counter()
-    quantizable = [target for target in layout.targets if is_quantizable(target)]
-    for target in quantizable:
-        if target.columns % _SUPER_BLOCK:
-            wanted, found = choice(_of_whole_blocks(target)), choice(target)
-            if wanted != found:
-                became[wanted, found] += target.elements
+    total = 0
+    for tensor in tensors:
+        total += tensor.elements if len(tensor.shape) > 1 else 0
+        wanted = choice(widened[tensor.name]) if tensor.name in widened else tensor.dtype
+        if wanted != tensor.dtype:
+            became[wanted, tensor.dtype] += tensor.elements
     if became:
-        share = sum(became.values()) / sum(target.elements for target in quantizable)
         told = ", ".join(f"{wanted} became {found}" for wanted, found in became)
+        share = sum(became.values()) / total
         yield f"{share:.0%} of the weights lie in rows that are no multiple of {_SUPER_BLOCK}: {told}"
-
-
-def _of_whole_blocks(target: Target) -> Target:
-    return replace(target, shape=(*target.shape[:-1], _SUPER_BLOCK))
 
 
 def choice_of(layout: Layout, preset: Preset) -> TypeChoice:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,8 +51,14 @@ class Target:
 
     @property
     def layer(self) -> int | None:
-        found = _LAYER.match(self.name)
-        return int(found[1]) if found else None
+        return _layer_of(self.name)
+
+
+@lru_cache(maxsize=4096)
+def _layer_of(name: str) -> int | None:
+    """Planning asks for the same names once for each preset."""
+    found = _LAYER.match(name)
+    return int(found[1]) if found else None
 
 
 def permute_rotary(head_dim: int) -> Transform:

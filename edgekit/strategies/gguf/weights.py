@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from edgekit.model import TensorInfo
 from edgekit.model.gguf_file import stored_bytes
@@ -55,18 +56,19 @@ def weigh(tensors: Iterable[TensorInfo], decodes: bool) -> Weights:
     stored = {tensor.name: tensor for tensor in tensors}
     embedding = stored[EMBEDDING]
     output = stored.get(OUTPUT, embedding) if decodes else None
-    in_layers = {name: found for name in stored if (found := _LAYER.match(name))}
+    sizes = {tensor.name: stored_bytes(tensor) for tensor in stored.values()}
+    in_layers = {name: found for name in stored if (found := _in_layer(name))}
     matrices = [stored[name] for name in in_layers if len(stored[name].shape) > 1]
     products: Counter[str] = Counter()
     copies: Counter[tuple[str, int]] = Counter()
     for tensor in matrices:
         products[tensor.dtype] += tensor.elements
     for tensor in [*matrices, *([] if output is None else [output])]:
-        copies[tensor.dtype, _granule(tensor)] += stored_bytes(tensor)
-    data_bytes = sum(padded(stored_bytes(tensor)) for tensor in stored.values())
-    looked_up = [stored[name] for name in _LOOKED_UP if name in stored and stored[name] is not output]
-    layers = 1 + max((int(found[1]) for found in in_layers.values()), default=-1)
-    scales = sum(found[2].endswith("_norm") and found[3] == "weight" for found in in_layers.values())
+        copies[tensor.dtype, _granule(tensor)] += sizes[tensor.name]
+    data_bytes = sum(padded(size) for size in sizes.values())
+    looked_up = [name for name in _LOOKED_UP if name in stored and stored[name] is not output]
+    layers = 1 + max((layer for layer, _ in in_layers.values()), default=-1)
+    scales = sum(is_scale for _, is_scale in in_layers.values())
     inner, gated = _feed_forward(stored)
     queries = _queries(stored)
     cached = _cached(stored, layers)
@@ -74,7 +76,7 @@ def weigh(tensors: Iterable[TensorInfo], decodes: bool) -> Weights:
         products=dict(products),
         output={} if output is None else {output.dtype: output.elements},
         data_bytes=data_bytes,
-        read_bytes=data_bytes - sum(padded(stored_bytes(tensor)) for tensor in looked_up),
+        read_bytes=data_bytes - sum(padded(sizes[name]) for name in looked_up),
         copies=dict(copies),
         layers=layers,
         width=embedding.shape[-1],
@@ -86,6 +88,13 @@ def weigh(tensors: Iterable[TensorInfo], decodes: bool) -> Weights:
         nodes=_OUTER_NODES + len(in_layers) + scales + layers * _LAYER_NODES,
         known=0 not in cached and inner > 0 and all(len(tensor.shape) == 2 for tensor in matrices),
     )
+
+
+@lru_cache(maxsize=4096)
+def _in_layer(name: str) -> tuple[int, bool] | None:
+    """(layer, whether it is the scale of a norm); None outside the layers. The same names come with every preset."""
+    found = _LAYER.match(name)
+    return None if found is None else (int(found[1]), found[2].endswith("_norm") and found[3] == "weight")
 
 
 def _granule(tensor: TensorInfo) -> int:
