@@ -22,10 +22,10 @@ _MODULE_SPREAD = (0.0, 1.6)
 
 
 def source_bytes(model: SourceModel) -> int:
-    """What an ONNX source takes on disk; 0 for sources that are exported."""
-    if model.folder is not None and model.files:
-        return sum((model.folder / file).stat().st_size for file in model.files)
-    return model.file.stat().st_size if model.file is not None else 0
+    """What an ONNX source takes on disk; 0 for sources that are exported. A file that has gone is missed by `make`."""
+    folder, files = model.folder, model.files
+    paths = [folder / file for file in files] if folder is not None and files else [model.file] if model.file else []
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def fp32_disk_bytes(model: SourceModel) -> Estimate:
