@@ -78,19 +78,12 @@ def plan(
     proposed = [offer for offer in gathered if isinstance(offer, Candidate)]
     refused = [offer for offer in gathered if isinstance(offer, Rejection)]
     doubts = {each.label: speaks_against(each, proposed, known, limits) for each in proposed}
-    kept: list[Candidate] = []
-    over: list[Broken] = []
-    rejections = sorted(refused, key=lambda each: (each.label, each.reason))
-    for candidate in in_order(proposed, case, lambda each: doubts[each.label] != ""):
-        rejection = _unusable(candidate, case, engines, doubts[candidate.label])
-        held = None if rejection is not None else broken(candidate, setting, limits)
-        if rejection is not None:
-            rejections.append(rejection)
-        elif held is not None:
-            over.append((candidate, held))
-        else:
-            kept.append(candidate)
-    told = [_rejection(candidate, held, case, siblings, kept) for candidate, held in over]
+    kept, over, unusable = _held(proposed, case, engines, doubts)
+    doubted = {each.label: names for each in kept if (names := may_miss(each, setting, limits))}
+    told = [
+        _rejection(candidate, held, remedy(candidate, held, model, setting, siblings, kept, doubted))
+        for candidate, held in over
+    ]
     student = None if any(is_quantized(each) for each in kept) else fitting_student(case, over)
     return Plan(
         model=model.name,
@@ -101,14 +94,33 @@ def plan(
         preferences=preferences,
         ram_limit_bytes=ram_limit(limits, setting.device),
         candidates=tuple(kept),
-        rejections=(*rejections, *told),
+        rejections=(*sorted(refused, key=lambda each: (each.label, each.reason)), *unusable, *told),
         ram_counted=setting.device.ram.counted,
-        may_miss={each.label: names for each in kept if (names := may_miss(each, setting, limits))},
+        may_miss=doubted,
         expectations={each.label: expected_fidelity(each, model, known) for each in kept},
         remarks=(*remarks(case, kept), *_doubts(kept, doubts)),
         advice=() if kept else advice(case, over, told, siblings, student),
         student=student if data_at_hand else None,
     )
+
+
+def _held(
+    proposed: Sequence[Candidate], case: Case, engines: Collection[Engine], doubts: Mapping[str, str]
+) -> tuple[list[Candidate], list[Broken], list[Rejection]]:
+    """In the order of preference: what may hold every limit, what breaks one, and what cannot be tried at all."""
+    kept: list[Candidate] = []
+    over: list[Broken] = []
+    unusable: list[Rejection] = []
+    for candidate in in_order(proposed, case, lambda each: doubts[each.label] != ""):
+        rejection = _unusable(candidate, case, engines, doubts[candidate.label])
+        worst = broken(candidate, case.setting, case.limits)
+        if rejection is not None:
+            unusable.append(rejection)
+        elif worst is not None:
+            over.append((candidate, worst))
+        else:
+            kept.append(candidate)
+    return kept, over, unusable
 
 
 def _unusable(candidate: Candidate, case: Case, engines: Collection[Engine], doubt: str) -> Rejection | None:
@@ -130,18 +142,9 @@ def _doubts(kept: Sequence[Candidate], doubts: Mapping[str, str]) -> list[Remark
     ]
 
 
-def _rejection(
-    candidate: Candidate, held: Held, case: Case, siblings: Sequence[Sibling], kept: Sequence[Candidate]
-) -> Rejection:
-    return Rejection(
-        candidate.label,
-        held.told,
-        measured=held.optimistic,
-        limit=held.limit,
-        unit=held.unit,
-        remedy=remedy(candidate, held, case.model, case.setting, siblings, kept),
-        broke=held.name,
-    )
+def _rejection(candidate: Candidate, held: Held, change: str) -> Rejection:
+    measured, limit = held.optimistic, held.limit
+    return Rejection(candidate.label, held.told, measured, limit, held.unit, change, broke=held.name)
 
 
 def _not_for_this_cpu(candidate: Candidate, device: DeviceProfile) -> Rejection | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from edgekit.costs import Estimate, Setting
@@ -25,8 +25,9 @@ def remedy(
     setting: Setting,
     siblings: Sequence[Sibling],
     kept: Sequence[Candidate],
+    doubted: Collection[str],
 ) -> str:
-    """Up to two changes, the smallest first; never empty."""
+    """Up to two changes, the smallest first; never empty. `doubted` are labels of those kept that may miss."""
     told: list[str] = []
     if held.name == "RAM":
         told += _less_context(candidate, held, model, setting)
@@ -35,7 +36,8 @@ def remedy(
             told += larger_device(held, siblings)
     fewer = [each for each in kept if each.faithfulness < candidate.faithfulness]
     if fewer:
-        told.append(f"{max(fewer, key=lambda each: each.faithfulness).label} may fit")
+        best = max(fewer, key=lambda each: each.faithfulness).label
+        told.append(f"{best} {'may fit' if best in doubted else 'fits'}")
     if not held.from_device:
         told.append(f"{held.flag} {_flag_value(held)} would allow it")
     if not told:

@@ -111,7 +111,9 @@ def test_the_flag_that_would_allow_it_does(limits: Limits, changes: dict[str, Es
 
 def test_a_kept_candidate_of_fewer_bits_is_named() -> None:
     kept, over = candidate(4.9, 90), candidate(8.5, 150)
-    assert remedy(plan(model(), asked(100), Limits(), [over, kept], BOTH)) == "gguf Q4.9 may fit"
+    assert remedy(plan(model(), asked(100), Limits(), [over, kept], BOTH)) == "gguf Q4.9 fits"
+    maybe = replace(kept, ram_bytes=Estimate(90, 101, ""))
+    assert remedy(plan(model(), asked(100), Limits(), [over, maybe], BOTH)) == "gguf Q4.9 may fit"
 
 
 def test_where_nothing_else_helps_the_share_is_told() -> None:

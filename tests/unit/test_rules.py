@@ -12,14 +12,15 @@ from fixtures import tiny_tokenizers
 from fixtures.costing import machine, row
 from fixtures.gguf_models import LLAMA, planned
 from fixtures.plans import asked, candidate, exactly, gptq, model
+from fixtures.quantized_models import quantized_llama
 from fixtures.shaped_models import bert, resnet, vit
 
 from edgekit.costs import MemoryTerm, Setting, Term, Work
 from edgekit.costs.factors import Factors
 from edgekit.device.profile import Gpu
 from edgekit.limits import Limits, Preferences
-from edgekit.model import TensorInfo, TextSetup
-from edgekit.planner import propose
+from edgekit.model import TensorInfo, TextSetup, open_model
+from edgekit.planner import plan, propose
 from edgekit.rules import RULES, Case, Remark, remarks, tightened
 from edgekit.strategies import Candidate
 
@@ -239,3 +240,14 @@ def test_convolutions_are_told_of_by_the_strategy() -> None:
         told = remarks(case(model=net), offers)
         assert [each.rule for each in told].count("convolutions") == 1
         assert [each for each in told if each.rule == "note" and "convolution" in each.reason] == []
+
+
+@pytest.mark.engines
+def test_a_real_checkpoint_quantized_already_is_carried_first_and_told_once(tmp_path: Path) -> None:
+    quantized_llama(tmp_path, "gptq")
+    carried = open_model(tmp_path)
+    made = plan(carried, asked(), Limits(), propose(carried, asked(), "gguf"), ("llama.cpp",))
+    assert made.candidates[0].options["preset"] == "Q4_0"
+    told = {each.rule: each for each in made.remarks}
+    assert "gguf Q4_0 (what the source did not quantize becomes F16)" in told["carry"].subject
+    assert "note" not in told
