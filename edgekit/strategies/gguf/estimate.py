@@ -21,7 +21,8 @@ Terms of memory, as measured in fresh processes of the runtime on x86-64 Linux (
     "libraries"             file          pages of Python, numpy and the engine
     "process"               anonymous     interpreter, engine, graph; with byte-level BPE its tables
     "vocabulary"            anonymous     tokens and merges in the engine's maps
-    "tokenizers"            anonymous     the tokenizers library with tokenizer.json, where the engine's ids differ
+    "tokenizers library"    file          its pages, where the engine's ids differ from the source's
+    "tokenizers"            anonymous     tokenizer.json as that library keeps it
     "repacked weights"      anonymous     copies in the CPU's order, see `repack`
     "KV cache"              kv            float16, filled with zeros at once: all of it is resident
     "activations"           activations   what a batch needs at once, and the mask of its attention
@@ -47,7 +48,8 @@ _CACHE_STEP = 256
 _LIBRARY_BYTES = 24_500 << 10
 _PROCESS_BYTES, _MERGE_TABLE_BYTES = 26_200 << 10, 2_100 << 10
 _TOKEN_BYTES, _MERGE_BYTES = 150, 143
-_TOKENIZERS_BYTES, _TOKENIZERS_TOKEN_BYTES = 5_600 << 10, 250
+_TOKENIZERS_LIBRARY_BYTES, _TOKENIZERS_BYTES = 5_100 << 10, 700 << 10
+_JSON_TOKEN_BYTES, _JSON_MERGE_BYTES = 260, 140
 # Floats of a token that are alive at once: residual, normed, and attention's; the feed-forward's with their 8-bit copy.
 _LIVE_WIDTHS, _LIVE_INNER, _EIGHT_BIT = 4, 1, 0.27
 
@@ -140,7 +142,8 @@ def _memory(load: Load, setting: Setting, context: int) -> Iterator[MemoryTerm]:
     texts = _TOKEN_BYTES * vocabulary.tokens + _MERGE_BYTES * vocabulary.merges
     yield MemoryTerm("vocabulary", texts, "anonymous")
     if vocabulary.needs_tokenizer_json:
-        size = _TOKENIZERS_BYTES + _TOKENIZERS_TOKEN_BYTES * vocabulary.tokens
+        yield MemoryTerm("tokenizers library", _TOKENIZERS_LIBRARY_BYTES, "file")
+        size = _TOKENIZERS_BYTES + _JSON_TOKEN_BYTES * vocabulary.tokens + _JSON_MERGE_BYTES * vocabulary.json_merges
         yield MemoryTerm("tokenizers", size, "anonymous")
     copies = sum(repacked(weights, setting.device).values())
     if copies:

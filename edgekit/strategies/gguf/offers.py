@@ -193,4 +193,4 @@ def _stored_vocabulary(weights: Weights, file_bytes: int) -> VocabularySize:
     """Of a file that is there: as many tokens as the embedding has rows, and as many merges if the header has room."""
     header = max(file_bytes - weights.data_bytes, 0)
     merges = weights.vocabulary if header > _BYTES_WITH_MERGES * weights.vocabulary else 0
-    return VocabularySize(weights.vocabulary, merges, header, 0, needs_tokenizer_json=False)
+    return VocabularySize(weights.vocabulary, merges, 0, header, 0, needs_tokenizer_json=False)

@@ -40,13 +40,14 @@ _LENGTH_BYTES, _NUMBER_BYTES, _KEYS_BYTES = 8, 4, 900
 
 @dataclass(frozen=True)
 class VocabularySize:
-    """`tokens` and `merges` as the engine keeps them. `gguf_bytes` is every tokenizer key of the file with its value,
-    give or take `uncertain_bytes`. `needs_tokenizer_json` says that the engine's own tokenizer is known to give other
-    ids on some texts, so that the runtime loads the tokenizers library too.
+    """`tokens` and `merges` as the engine keeps them, `json_merges` as tokenizer.json has them. `gguf_bytes` is every
+    tokenizer key of the file with its value, give or take `uncertain_bytes`. `needs_tokenizer_json` says that the
+    engine's own tokenizer is known to give other ids on some texts, so that the runtime loads the tokenizers library.
     """
 
     tokens: int
     merges: int
+    json_merges: int
     gguf_bytes: int
     uncertain_bytes: int
     needs_tokenizer_json: bool
@@ -78,7 +79,8 @@ def _said(model: SourceModel, rows: int) -> VocabularySize:
     source = read_source(model, rows)
     metadata = next(vocabularies(source, (), ())).metadata
     merges = metadata.get("tokenizer.ggml.merges", ())
-    return VocabularySize(rows, len(merges), metadata_bytes(metadata), 0, _differs(source.content))
+    json_merges = len(source.content["model"].get("merges") or ())
+    return VocabularySize(rows, len(merges), json_merges, metadata_bytes(metadata), 0, _differs(source.content))
 
 
 def _counted(
@@ -96,6 +98,7 @@ def _counted(
     return VocabularySize(
         tokens=rows,
         merges=merges.number if byte_level else 0,
+        json_merges=merges.number,
         gguf_bytes=size + _KEYS_BYTES + len((template or "").encode()),
         uncertain_bytes=size // 100 + _KEYS_BYTES,
         needs_tokenizer_json=_differs(rest),

@@ -19,7 +19,7 @@ from edgekit.strategies.gguf.weights import weigh
 
 LAYERS = 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 160 * 64)
 TABLE = 100 * 64
-VOCABULARY = VocabularySize(100, 90, 3000, 0, needs_tokenizer_json=False)
+VOCABULARY = VocabularySize(100, 90, 90, 3000, 0, needs_tokenizer_json=False)
 LLAMA = Load(weigh(stored_llama(), decodes=True), VOCABULARY, Attention(causal=True), 2048)
 BERT = replace(LLAMA, weights=weigh(stored_llama()[:1] + stored_llama()[2:], decodes=False), attention=Attention(False))
 
@@ -98,7 +98,10 @@ def test_memory_is_the_file_the_cache_and_what_the_engine_builds() -> None:
 
 def test_the_tokenizers_library_counts_where_the_engine_s_ids_differ() -> None:
     differs = replace(LLAMA, vocabulary=replace(VOCABULARY, needs_tokenizer_json=True))
-    assert memory(differs, 256)["tokenizers"] > 5e6
+    held = memory(differs, 256)
+    assert held["tokenizers library"] > 5e6
+    more = replace(differs, vocabulary=replace(differs.vocabulary, json_merges=1090))
+    assert memory(more, 256)["tokenizers"] - held["tokenizers"] == 140 * 1000
 
 
 def test_an_encoder_s_context_holds_a_row_of_the_vocabulary_for_every_token() -> None:

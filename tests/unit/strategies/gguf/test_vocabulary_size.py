@@ -96,7 +96,7 @@ def test_a_large_file_is_counted_as_a_small_one_is_read(
     monkeypatch.setattr(vocabulary_size, "READ_WHOLE_BYTES", 0)
     counted = measure_vocabulary(model, rows)
     assert exact.uncertain_bytes == 0
-    assert (counted.tokens, counted.merges) == (exact.tokens, exact.merges)
+    assert (counted.tokens, counted.merges, counted.json_merges) == (exact.tokens, exact.merges, exact.json_merges)
     assert counted.needs_tokenizer_json == exact.needs_tokenizer_json
     assert abs(counted.gguf_bytes - exact.gguf_bytes) <= counted.uncertain_bytes
     with pytest.raises(BadTokenizer, match="embeddings"):
