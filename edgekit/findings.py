@@ -13,7 +13,7 @@ from edgekit.limits import FIDELITY_LIMITS, Limits
 from edgekit.manifest import Manifest
 from edgekit.measure import Measurement
 from edgekit.planner import counted_bytes
-from edgekit.report import Host, Report, Row, is_within, judged, off
+from edgekit.report import Host, Report, Row, is_within, judged, show_off
 from edgekit.strategies import FP32_BITS, Candidate
 from edgekit.validation import Examined
 
@@ -78,11 +78,11 @@ def build_report(
 
 def _predictions(rows: Sequence[Row], *, everywhere: bool) -> list[str]:
     """How far the estimates were off, in a line: of what was measured on the device itself, and of file sizes."""
-    compared = [row for row in rows if off(row) is not None and (everywhere or row.name == "model file")]
+    compared = [row for row in rows if show_off(row) and (everywhere or row.name == "model file")]
     if not compared:
         return []
     each = ", ".join(
-        f"{row.name} {off(row):+.0%} ({'inside' if is_within(row) else 'outside'} the interval)" for row in compared
+        f"{row.name} {show_off(row)} ({'inside' if is_within(row) else 'outside'} the interval)" for row in compared
     )
     return [f"measured against the middle of the estimate: {each}"]
 

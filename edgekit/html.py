@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgekit.manifest import Considered, Interval, PlanSummary
-from edgekit.report import Report, Row, is_within, off, show, show_estimate, show_limit
+from edgekit.report import Report, Row, is_within, show, show_estimate, show_limit, show_off
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#5b6570;--line:#dde2e7;--page:#fbfcfd;--card:#fff;
@@ -104,8 +104,8 @@ def _figures(report: Report) -> str:
 def _figure(row: Row, *, compared: bool) -> str:
     """`compared`: the estimate is for what was measured, so that how far it was off is told."""
     verdict = {True: '<span class="pass">held</span>', False: '<span class="fail">missed</span>', None: ""}[row.passed]
-    error = off(row) if compared else None
-    missed = "" if error is None else f" (measured {error:+.0%}{'' if is_within(row) else ', outside'})"
+    error = show_off(row) if compared else ""
+    missed = "" if not error else f" (measured {error}{'' if is_within(row) else ', outside'})"
     cells = (row.name, show(row.measured, row.unit), show_limit(row), show_estimate(row) + missed)
     told = "".join(f"<td>{_e(cell)}</td>" for cell in cells)
     return f'<tr>{told}<td>{verdict}</td><td class="where">{_e(row.where)}</td></tr>'

@@ -95,6 +95,14 @@ def off(row: Row) -> float | None:
     return row.measured / math.sqrt(row.estimate_low * row.estimate_high) - 1
 
 
+def show_off(row: Row) -> str:
+    """ "+12%", "0%", or "" where nothing can be compared."""
+    share = off(row)
+    if share is None:
+        return ""
+    return f"{share:+.0%}" if abs(share) >= 0.005 else "0%"
+
+
 def is_within(row: Row) -> bool:
     """Whether the measured figure lies in the interval of its estimate."""
     if row.measured is None or row.estimate_low is None or row.estimate_high is None:

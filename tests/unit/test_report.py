@@ -182,6 +182,8 @@ def test_the_page_compares_estimates_with_what_was_measured_on_the_device_only()
     figures = judged(row(3.0, None, None, estimate_low=1.0, estimate_high=4.0))
     assert "(measured +50%)" in html.page(report(figures, device_is_host=True))
     assert "(measured" not in html.page(report(figures))
+    exact = judged(row(2.002, None, None, estimate_low=1.0, estimate_high=4.0))
+    assert "(measured 0%)" in html.page(report(exact, device_is_host=True))
     outside = judged(row(8.0, None, None, estimate_low=1.0, estimate_high=4.0))
     assert "(measured +300%, outside)" in html.page(report(outside, device_is_host=True))
 
