@@ -29,7 +29,8 @@ _UNIGRAM = re.compile(rb'"model"\s*:\s*\{\s*"type"\s*:\s*"Unigram"')
 _VOCAB = re.compile(rb'"vocab"\s*:\s*\{')
 _MERGES_NEXT = re.compile(rb'\}\s*,\s*"merges"\s*:\s*\[')
 _VOCAB_ENDS, _MERGES_END = re.compile(rb"\}\s*\}\s*\}\s*$"), re.compile(rb"\]\s*\}\s*\}\s*$")
-_TAIL_BYTES = 256
+# How far the ends are looked for, and how much of a file that is no tokenizer's is put up with before it is read whole.
+_TAIL_BYTES, _ENTRY_BYTES, _MOST_ESCAPES = 256, 1 << 16, 1 << 20
 _STRING = rb'"((?:[^"\\]|\\.)*)"'
 _ESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{3}|.)")
 _TOKEN = re.compile(rb"\s*" + _STRING + rb"\s*:\s*(\d+)\s*,?")
@@ -61,6 +62,14 @@ class _Counted:
 
 def measure_vocabulary(model: SourceModel, rows: int) -> VocabularySize:
     """The size for an embedding of `rows`; BadTokenizer for what is seen at once not to go into GGUF."""
+    try:
+        return _measured(model, rows)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:  # a part that is of another JSON type
+        name = model.text.tokenizer_json if model.text is not None else None
+        raise BadTokenizer(f"{name}: not laid out as the tokenizers library writes it ({error})") from error
+
+
+def _measured(model: SourceModel, rows: int) -> VocabularySize:
     path = None if model.text is None else model.text.tokenizer_json
     size = path.stat().st_size if path is not None and path.is_file() else 0
     if path is None or not READ_WHOLE_BYTES < size <= MAX_TOKENIZER_BYTES:
@@ -149,6 +158,8 @@ def cut(raw: bytes) -> tuple[dict[str, Any], _Counted, _Counted] | None:
         rest = json.loads(raw[: start.end()] + gap + last[0])
     except (ValueError, RecursionError):
         return None
+    if max(vocab.count(b"\\"), pairs.count(b"\\")) > _MOST_ESCAPES:
+        return None
     tokens, merges = _count_tokens(vocab), _count_merges(pairs)
     model = rest.get("model") if isinstance(rest, dict) else None
     if not isinstance(model, dict) or model.get("vocab") != {} or model.get("type") not in ("BPE", "WordPiece"):
@@ -183,8 +194,9 @@ def _count_merges(span: bytes) -> _Counted | None:
 
 def _typical(entry: re.Pattern[bytes], span: bytes) -> re.Match[bytes] | None:
     """The second entry, which has the punctuation and white space of all that follow; the first if it is alone."""
-    first = entry.match(span)
-    return None if first is None else entry.match(span, first.end()) or first
+    head = span[:_ENTRY_BYTES]
+    first = entry.match(head)
+    return None if first is None else entry.match(head, first.end()) or first
 
 
 def _utf8_bytes(json_bytes: int, escapes: Mapping[bytes, int]) -> int:

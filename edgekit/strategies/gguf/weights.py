@@ -14,7 +14,7 @@ from edgekit.model import TensorInfo
 from edgekit.model.gguf_file import stored_bytes
 from edgekit.strategies.gguf.file_size import padded
 
-_LAYER = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)$")
+_LAYER = re.compile(r"blk\.(\d{1,9})\.(\w+)\.(weight|bias)$")
 # Of a layer beside its tensors: two rotations, two writes to the cache, attention, two residuals, the gate; of the rest
 # the lookup, the choice of outputs, the last norm.
 _LAYER_NODES, _OUTER_NODES = 8, 4
@@ -67,11 +67,11 @@ def weigh(tensors: Iterable[TensorInfo], decodes: bool) -> Weights:
         copies[tensor.dtype, _granule(tensor)] += sizes[tensor.name]
     data_bytes = sum(padded(size) for size in sizes.values())
     looked_up = [name for name in _LOOKED_UP if name in stored and stored[name] is not output]
-    layers = 1 + max((layer for layer, _ in in_layers.values()), default=-1)
+    numbers = {layer for layer, _ in in_layers.values()}
+    layers = len(numbers)
     scales = sum(is_scale for _, is_scale in in_layers.values())
     inner, gated = _feed_forward(stored)
-    queries = _queries(stored)
-    cached = _cached(stored, layers)
+    cached = [_cached(stored, layer) for layer in numbers]
     return Weights(
         products=dict(products),
         output={} if output is None else {output.dtype: output.elements},
@@ -82,7 +82,7 @@ def weigh(tensors: Iterable[TensorInfo], decodes: bool) -> Weights:
         width=embedding.shape[-1],
         inner=inner,
         gated=gated,
-        query_width=queries,
+        query_width=_queries(stored),
         cached=sum(cached),
         vocabulary=embedding.shape[0],
         nodes=_OUTER_NODES + len(in_layers) + scales + layers * _LAYER_NODES,
@@ -114,13 +114,9 @@ def _queries(stored: Mapping[str, TensorInfo]) -> int:
     return output.shape[-1] if output is not None else stored[EMBEDDING].shape[-1]
 
 
-def _cached(stored: Mapping[str, TensorInfo], layers: int) -> list[int]:
-    """Values of K and V of one token, by layer; 0 where a layer has none, or keeps them otherwise."""
-    queries, found = _queries(stored), []
-    for layer in range(layers):
-        keys, values, fused = (stored.get(f"blk.{layer}.attn_{part}.weight") for part in ("k", "v", "qkv"))
-        if keys is not None:
-            found.append(keys.shape[0] + (values or keys).shape[0])
-        else:
-            found.append(max(fused.shape[0] - queries, 0) if fused is not None else 0)
-    return found
+def _cached(stored: Mapping[str, TensorInfo], layer: int) -> int:
+    """Values of K and V of one token; 0 where the layer has none, or keeps them otherwise."""
+    keys, values, fused = (stored.get(f"blk.{layer}.attn_{part}.weight") for part in ("k", "v", "qkv"))
+    if keys is not None:
+        return keys.shape[0] + (values or keys).shape[0]
+    return max(fused.shape[0] - _queries(stored), 0) if fused is not None else 0

@@ -111,6 +111,30 @@ def test_a_large_unigram_tokenizer_is_refused_unread(tmp_path: Path, monkeypatch
         measure_vocabulary(planned(LLAMA, text=TextSetup(512, path)), 100)
 
 
+@pytest.mark.parametrize("threshold", [0, 1_000_000])
+@pytest.mark.parametrize(
+    "part",
+    [{"pre_tokenizer": "x"}, {"pre_tokenizer": [1]}, {"pre_tokenizer": {}}, {"normalizer": [1]}, {"added_tokens": [1]}],
+)
+def test_parts_of_another_type_are_refused(
+    part: dict[str, Any], threshold: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vocabulary_size, "READ_WHOLE_BYTES", threshold)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(tokenizer(["a", "b"], ["a b"]) | part), encoding="utf-8")
+    model = planned(LLAMA, text=TextSetup(512, path))
+    if threshold or "added_tokens" not in part:
+        with pytest.raises(BadTokenizer):
+            measure_vocabulary(model, 100)
+    else:
+        assert measure_vocabulary(model, 100).tokens == 100  # counting does not look at them
+
+
+def test_a_file_of_escapes_alone_is_left_to_reading_whole() -> None:
+    text = json.dumps(tokenizer(["\\" * (1 << 21), "b"], []))
+    assert cut(text.encode()) is None
+
+
 def test_a_changed_file_is_counted_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocabulary_size, "READ_WHOLE_BYTES", 0)
     path = tmp_path / "tokenizer.json"

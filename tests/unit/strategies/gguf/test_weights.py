@@ -66,6 +66,13 @@ def test_what_shapes_do_not_tell_is_not_told(unusual: TensorInfo) -> None:
     assert not weigh([*stored_llama(), unusual], decodes=True).known
 
 
+def test_a_layer_of_any_number_is_one_layer() -> None:
+    far = [replace(tensor, name=tensor.name.replace("blk.1.", "blk.999999999.")) for tensor in stored_llama()]
+    assert weigh(far, decodes=True) == weigh(stored_llama(), decodes=True)
+    beyond = [*stored_llama(), TensorInfo(f"blk.{'9' * 5000}.attn_q.weight", "F16", (64, 64))]
+    assert weigh(beyond, decodes=True).layers == 2
+
+
 def test_copies_are_grouped_by_what_divides_their_rows() -> None:
     odd = [
         replace(tensor, shape=(36, 64)) if tensor.name.endswith("attn_k.weight") else tensor
