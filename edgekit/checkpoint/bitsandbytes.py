@@ -69,8 +69,9 @@ def _four_bit(store: SafetensorsCheckpoint, name: str, kind: str, state_name: st
         raise BadModel(f"tensors {name!r} and '{name}.quant_map' do not belong to {state_name!r}", REMEDY)
     check_shape(table, 16)
     rows, columns = shape
-    if packed.dtype != "U8" or packed.elements * 2 != rows * columns or columns % 2:
-        refuse(packed, f"{rows * columns // 2} bytes for {shape}")
+    half = rows * columns // 2
+    if packed.dtype != "U8" or packed.shape not in ((half,), (half, 1)) or columns % 2:
+        refuse(packed, f"{half} bytes for {shape}")
     peaks = _Peaks(store, name, state, -(-rows * columns // block))
     values_of = store.part(table.name)
 
@@ -105,7 +106,7 @@ class _Peaks:
     def __init__(self, store: SafetensorsCheckpoint, name: str, state: Mapping[str, Any], count: int) -> None:
         self._store, self._name = store, f"{name}.absmax"
         info = store.tensors.get(self._name)
-        if info is None or info.elements != count or info.dtype not in ("U8", "F32"):
+        if info is None or info.shape != (count,) or info.dtype not in ("U8", "F32"):
             raise BadModel(f"tensor {self._name!r} does not hold {count} peaks of U8 or F32", REMEDY)
         self.parts: tuple[str, ...] = (self._name,)
         self._table: npt.NDArray[np.float32] | None = None

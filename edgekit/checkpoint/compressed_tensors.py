@@ -73,8 +73,10 @@ def _packed(store: SafetensorsCheckpoint, stem: str, widths: tuple[int, ...]) ->
     scales = matrix_info(store, f"{stem}.weight_scale", *_FLOATS)
     rows, columns = _stated_shape(store, stem)
     bits = weight.shape[1] * 32 // max(columns, 1)
-    if bits not in widths or bits not in (4, 8):
-        raise UnsupportedModel(f"tensor {weight.name!r} packs {bits} bits, config.json says {list(widths)}", _READ)
+    if bits not in widths:
+        raise BadModel(f"tensor {weight.name!r} packs {bits} bits, config.json says {list(widths)}", REMEDY)
+    if bits not in (4, 8):
+        raise UnsupportedModel(f"tensor {weight.name!r} packs {bits} bits", _READ)
     check_shape(weight, rows, -(-columns * bits // 32))
     check_shape(scales, rows, scales.shape[1])
     groups, offset = scales.shape[1], 1 << (bits - 1)

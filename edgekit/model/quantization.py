@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 BLOCK = 32
 """Values of a GGML block of the types that carry grids."""
+_LARGEST_HALF = 65504
 _SAMPLED_MATRICES = 16
 _PROBED_MATRICES = 4
 _LAYER = re.compile(r"\.\d+\.")
@@ -125,9 +126,10 @@ def _nearest(checkpoint: PackedCheckpoint) -> str:
         info = checkpoint.matrices[name].info
         if info.shape[-1] % BLOCK or len(info.shape) != 2:
             continue
-        blocks = _sample(checkpoint, info)
-        steps = (np.abs(blocks).max(axis=1, keepdims=True) / 127).astype(np.float16).astype(np.float32)
-        rounded = np.rint(blocks / np.where(steps == 0, 1, steps)) * steps
+        blocks = _sample(checkpoint, info).astype(np.float64)
+        steps = np.clip(np.abs(blocks).max(axis=1, keepdims=True) / 127, 0, _LARGEST_HALF).astype(np.float16)
+        wide = steps.astype(np.float64)
+        rounded = np.rint(blocks / np.where(wide == 0, 1, wide)).clip(-127, 127) * wide
         lost += float(((rounded - blocks) ** 2).sum())
         kept += float((blocks**2).sum())
     if not kept:
