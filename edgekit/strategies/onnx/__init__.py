@@ -2,7 +2,8 @@
 
     fp32, int8     the strategies: propose and make
     eligible       what can become an ONNX bundle at all
-    estimate       bytes, RAM and latency before anything is made
+    estimate       bytes, RAM and latency before anything is made: the terms, by
+                   disk, memory, encode; from shapes, pixels (of convolution nets) and vocabulary (of tokenizers)
     float_graph    the float32 graph of any source: exported from torch, or the user's own file
     export, pool   torch -> ONNX; pooling and normalisation as graph nodes
     inputs         input tensors to trace, to check and to calibrate with

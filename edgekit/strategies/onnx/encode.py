@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from edgekit.costs import TIMED_TOKENS, Setting, Term, Unit
 from edgekit.model import SourceModel
 from edgekit.strategies.onnx.quantize import SMALLEST_OUTPUT
-from edgekit.strategies.onnx.shapes import Encoder, Use, encoder, is_convolutional, picture_positions, uses
+from edgekit.strategies.onnx.shapes import (
+    Encoder,
+    Use,
+    encoder,
+    is_convolutional,
+    longest_input,
+    picture_positions,
+    uses,
+)
 
 _SOFTMAX_OPERATIONS = 20.0
 _ELEMENT_OPERATIONS = 20.0
@@ -34,7 +42,7 @@ def encode_terms(model: SourceModel, setting: Setting, bits: int) -> Mapping[int
     graph = _Graph(found, encoder(model), bits, is_convolutional(model), max(1, setting.threads))
     if model.text is None:
         return {0: graph.terms(picture_positions(model) or 0)}
-    longest = model.text.max_tokens
+    longest = longest_input(model)
     lengths = sorted({min(tokens, longest) for tokens in (*setting.lengths, TIMED_TOKENS) if tokens > 0})
     return {tokens: (*graph.terms(tokens), Term("tokens", tokens, "seconds")) for tokens in lengths}
 

@@ -14,7 +14,15 @@ from edgekit.strategies.onnx.disk import fp32_disk_bytes, int8_disk_bytes
 from edgekit.strategies.onnx.eligible import as_is
 from edgekit.strategies.onnx.graph import INLINE_LIMIT_BYTES
 from edgekit.strategies.onnx.quantize import SMALLEST_OUTPUT
-from edgekit.strategies.onnx.shapes import encoder, is_convolutional, outputs_of, picture_positions, stored, uses
+from edgekit.strategies.onnx.shapes import (
+    encoder,
+    is_convolutional,
+    longest_input,
+    outputs_of,
+    picture_positions,
+    stored,
+    uses,
+)
 from edgekit.strategies.onnx.vocabulary import tokenizer_bytes
 
 MIB = 2**20
@@ -96,14 +104,13 @@ def _weights(model: SourceModel, bits: int) -> _Weights:
 
 def _mapped_bytes(model: SourceModel, unpacked: float) -> float:
     """Of weights kept beside the graph only the rows that are gathered are read, each with the pages around it."""
-    rows = model.text.max_tokens if model.text is not None else 0
-    return min(unpacked, float(rows * _PAGE_BYTES)) if unpacked > 0 else 0.0
+    return max(0.0, min(unpacked, float(longest_input(model) * _PAGE_BYTES)))
 
 
 def _activation_bytes(model: SourceModel, bits: int) -> float:
     """Of one input of the longest length: two matrices of attention scores, and the widest layer."""
     shape = encoder(model)
-    tokens = model.text.max_tokens if model.text is not None else picture_positions(model)
+    tokens = longest_input(model) if model.text is not None else picture_positions(model)
     if shape is not None and tokens is not None:
         copies = 4 if shape.family in _WIDE_MASKS else 2
         scores = 4.0 * copies * shape.heads * tokens**2

@@ -10,6 +10,7 @@ from edgekit.model import SourceModel
 Scale = int | None
 """By how much a weight's output is smaller than the picture, along each side; 0: one place, None: not known."""
 
+_MOST_STAGES, _MOST_PIXELS = 16, 8192
 _MOBILENET_V1 = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
 _MOBILENET_V2 = (2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)
 
@@ -38,8 +39,8 @@ def _resnet(model: SourceModel, name: str) -> Scale:
         return 0
     if ".embedder." in name:
         return 2
-    found = re.search(r"stages\.(\d+)\.layers\.(\d+)\.(shortcut|layer\.(\d+))\.", name)
-    if found is None:
+    found = re.search(r"stages\.(\d{1,9})\.layers\.(\d{1,9})\.(shortcut|layer\.(\d{1,9}))\.", name)
+    if found is None or int(found[1]) > _MOST_STAGES:
         return None
     stage, unit = int(found[1]), int(found[2])
     shrinks = stage > 0 or bool(model.config.get("downsample_in_first_stage", False))
@@ -55,7 +56,7 @@ def _mobilenet_v1(model: SourceModel, name: str) -> Scale:  # noqa: ARG001
         return 0
     if "conv_stem" in name:
         return 2
-    found = re.search(r"\.layer\.(\d+)\.", name)
+    found = re.search(r"\.layer\.(\d{1,9})\.", name)
     if found is None or int(found[1]) // 2 >= len(_MOBILENET_V1):
         return None
     return 2 * _product(_MOBILENET_V1[: int(found[1]) // 2 + 1])
@@ -63,7 +64,7 @@ def _mobilenet_v1(model: SourceModel, name: str) -> Scale:  # noqa: ARG001
 
 def _mobilenet_v2(model: SourceModel, name: str) -> Scale:
     most = model.config.get("output_stride", 32)
-    if not isinstance(most, int):
+    if not isinstance(most, int) or most < 2:
         return None
     if "classifier" in name:
         return 0
@@ -71,7 +72,7 @@ def _mobilenet_v2(model: SourceModel, name: str) -> Scale:
         return 2
     if "conv_1x1" in name:
         return min(most, 2 * _product(_MOBILENET_V2))
-    found = re.search(r"\.layer\.(\d+)\.(expand|conv_3x3|reduce)", name)
+    found = re.search(r"\.layer\.(\d{1,9})\.(expand|conv_3x3|reduce)", name)
     if found is None or int(found[1]) >= len(_MOBILENET_V2):
         return None
     strided = int(found[1]) + (found[2] != "expand")
@@ -80,14 +81,14 @@ def _mobilenet_v2(model: SourceModel, name: str) -> Scale:
 
 def _convnext(model: SourceModel, name: str) -> Scale:
     patch = model.config.get("patch_size", 4)
-    if not isinstance(patch, int):
+    if not isinstance(patch, int) or not 1 <= patch <= _MOST_PIXELS:
         return None
     if "classifier" in name:
         return 0
     if "patch_embeddings" in name:
         return patch
-    found = re.search(r"stages\.(\d+)\.", name)
-    return None if found is None else patch << int(found[1])
+    found = re.search(r"stages\.(\d{1,9})\.", name)
+    return None if found is None or int(found[1]) > _MOST_STAGES else patch << int(found[1])
 
 
 def _product(strides: tuple[int, ...]) -> int:

@@ -28,6 +28,8 @@ _TEXT_FAMILIES = frozenset(
 )  # fmt: skip
 # Positions besides the patches: the class token, and DeiT's distillation token.
 _EXTRA_POSITIONS = {"vit": 1, "vit_msn": 1, "deit": 2}
+_LARGEST_SIZE = 1_000_000
+"""Of any number in a configuration that is taken for a size, so that none overflows."""
 _NORM_FIRST = frozenset(["vit", "vit_msn", "deit", "roberta-prelayernorm", "xlm-roberta-xl", "megatron-bert"])
 
 Kind = Literal["product", "convolution", "depthwise"]
@@ -128,7 +130,7 @@ def encoder(model: SourceModel) -> Encoder | None:
     if family not in (_EXTRA_POSITIONS if model.image is not None else _TEXT_FAMILIES):
         return None
     sizes = {name: _number(model, keys) for name, keys in _SPELLINGS.items()}
-    if any(value is None or value < 1 for value in sizes.values()):
+    if any(value is None or not 1 <= value <= _LARGEST_SIZE for value in sizes.values()):
         return None
     return Encoder(family, **{name: value for name, value in sizes.items() if value is not None})
 
@@ -142,13 +144,24 @@ _SPELLINGS = {
 
 
 def _number(model: SourceModel, keys: tuple[str, ...]) -> int | None:
-    return next((value for key in keys if isinstance(value := model.config.get(key), int)), None)
+    found = (model.config.get(key) for key in keys)
+    return next((value for value in found if isinstance(value, int) and not isinstance(value, bool)), None)
+
+
+def longest_input(model: SourceModel) -> int:
+    """Tokens of the longest text; 0 for models without text."""
+    return min(model.text.max_tokens, _LARGEST_SIZE) if model.text is not None else 0
 
 
 def picture_positions(model: SourceModel) -> int | None:
     """Tokens that a vision transformer makes of its picture."""
     patch = model.config.get("patch_size")
-    if model.image is None or model.model_type not in _EXTRA_POSITIONS or not isinstance(patch, int) or patch < 1:
+    if (
+        model.image is None
+        or model.model_type not in _EXTRA_POSITIONS
+        or not isinstance(patch, int)
+        or not 1 <= patch <= _LARGEST_SIZE
+    ):
         return None
     return _patches(model, patch) + _EXTRA_POSITIONS[model.model_type]
 

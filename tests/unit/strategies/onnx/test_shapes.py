@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from fixtures.devices import device, setting
 from fixtures.shaped_models import bert, picture_model, resnet, shaped, vit
 
-from edgekit.model import SourceModel, TensorInfo
+from edgekit.model import SourceModel, TensorInfo, TextSetup
 from edgekit.strategies.onnx import shapes
+from edgekit.strategies.onnx.encode import encode_terms
+from edgekit.strategies.onnx.memory import memory_terms
 from edgekit.strategies.onnx.pixels import output_pixels
 
 
@@ -131,13 +134,42 @@ def test_the_strides_of_known_families(family: str, config: dict[str, object], s
 
 @pytest.mark.parametrize(
     ("family", "name"),
-    [("resnet", "stages.x"), ("mobilenet_v1", "layer.26.x"), ("mobilenet_v2", "layer.16.expand"), ("convnext", "other"),
-     ("regnet", "stages.0.layers.0.layer.0")],
-)  # fmt: skip
+    [
+        ("resnet", "stages.x"),
+        ("resnet", "stages.999999999.layers.0.layer.0"),
+        ("convnext", "stages.999999999.x"),
+        ("convnext", "other"),
+        ("mobilenet_v1", "layer.26.x"),
+        ("mobilenet_v2", "layer.16.expand"),
+        ("regnet", "stages.0.layers.0.layer.0"),
+    ],
+)
 def test_weights_of_unknown_place_give_no_grounds(family: str, name: str) -> None:
     net = picture_model(TensorInfo(f"m.{name}.weight", "F32", (8, 8, 3, 3)), config={"model_type": family})
     assert output_pixels(net) is None
     assert shapes.uses(net) is None
+
+
+@pytest.mark.parametrize("size", [10**400, -1, 0, True, "12", 1e9])
+@pytest.mark.parametrize("key", ["num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size"])
+def test_sizes_nobody_can_mean_are_no_grounds_and_break_nothing(key: str, size: object) -> None:
+    model = bert()
+    wrong = replace(model, config={**model.config, key: size})
+    assert shapes.uses(wrong) is None
+    assert memory_terms(wrong, 8)
+
+
+def test_an_endless_text_breaks_nothing() -> None:
+    endless = bert(text=TextSetup(10**400, None))
+    assert memory_terms(endless, 32)
+    assert max(encode_terms(endless, setting(device("avx2")), 32)) == 512
+
+
+@pytest.mark.parametrize("patch", [0, -4, 10**400, None, 2.5])
+@pytest.mark.parametrize("family", ["vit", "convnext"])
+def test_patches_nobody_can_mean_are_no_grounds(family: str, patch: object) -> None:
+    model = vit()
+    assert shapes.uses(replace(model, config={**model.config, "model_type": family, "patch_size": patch})) is None
 
 
 def test_no_grounds_for_a_bare_graph_or_module() -> None:
