@@ -88,9 +88,11 @@ def fit_affine(values: npt.NDArray[np.float32], bits: int, rounding: float) -> F
             ratio = (values[left][:, columns] - low[left, None]) / steps[:, None]
             near = np.rint(ratio)
             kept = (np.abs(ratio - near) <= np.minimum(slack, 0.25)[:, None]).all(axis=1)
-            left, steps, slack = left[kept], steps[kept], slack[kept]
+            left, steps, slack, near = left[kept], steps[kept], slack[kept], near[kept]
+        same = _one_value_a_code(near, values[left])
+        left, near = left[same], near[same]
         on_grid[left] = True
-        codes[left] = _reduced(near[kept])
+        codes[left] = _reduced(near)
         centred = codes[left] - codes[left].mean(axis=1, keepdims=True)
         step[left] = _slope(centred, values[left])
         minimum[left] = values[left].mean(axis=1, dtype=np.float64) - step[left] * codes[left].mean(axis=1)
@@ -141,6 +143,17 @@ def spread(names: Sequence[str], count: int) -> list[str]:
     if len(names) <= count:
         return list(names)
     return [names[index * (len(names) - 1) // (count - 1)] for index in range(count)]
+
+
+def _one_value_a_code(codes: npt.NDArray[np.generic], values: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """[blocks]: where equal codes stand for equal values, however large the values beside them are."""
+    import numpy as np
+
+    order = np.argsort(codes, axis=1)
+    equal = np.diff(np.take_along_axis(codes, order, axis=1), axis=1) == 0
+    differ = np.diff(np.take_along_axis(values, order, axis=1), axis=1) != 0
+    one_value: npt.NDArray[np.bool_] = ~(equal & differ).any(axis=1)
+    return one_value
 
 
 def _reduced(codes: npt.NDArray[np.generic]) -> npt.NDArray[np.int16]:
