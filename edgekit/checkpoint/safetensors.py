@@ -173,9 +173,7 @@ class _Shard:
         width = BITS[entry.info.dtype] // 8
         data = np.frombuffer(self._map, np.uint8, entry.end - entry.begin, entry.begin)
         part = data.reshape(*(entry.info.shape or (1,)), width)[rows]
-        copied = np.ascontiguousarray(part[:, columns] if part.ndim > 2 else part)
-        if np.shares_memory(copied, data):
-            copied = copied.copy()
+        copied = np.array(part[:, columns] if part.ndim > 2 else part, order="C")
         del data, part
         if hasattr(mmap, "MADV_DONTNEED"):
             page = entry.begin - entry.begin % mmap.PAGESIZE
