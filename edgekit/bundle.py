@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from edgekit import __version__, manifest
+from edgekit.checkpoint.formats import SETUP_KEYS
 from edgekit.device import DeviceProfile
 from edgekit.errors import BadBundle, BadModel
 from edgekit.limits import Limits
@@ -124,6 +125,8 @@ def _copy_companions(model: SourceModel, folder: Path) -> None:
         for name, normalise in _NORMALISED.items():
             if (source := _companion(model.folder, name)) is not None:
                 content = normalise(json.loads(source.read_bytes()))
+                if model.quantization is not None:  # the bundle's weights are packed otherwise
+                    content = {key: value for key, value in content.items() if key not in SETUP_KEYS}
                 (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if model.text is None:
         return

@@ -158,8 +158,10 @@ def _config(model: SourceModel) -> tuple[Any, bool]:
 
 def _float_config(model: SourceModel) -> dict[str, Any]:
     """The configuration without how the weights are packed, where they come unpacked."""
-    packing = ("quantization_config", "compression_config") if model.quantization is not None else ()
-    return {key: value for key, value in model.config.items() if key not in packing}
+    from edgekit.checkpoint.formats import SETUP_KEYS
+
+    left_out = SETUP_KEYS if model.quantization is not None else ()
+    return {key: value for key, value in model.config.items() if key not in left_out}
 
 
 def _without_pooler(config: Any) -> dict[str, Any]:

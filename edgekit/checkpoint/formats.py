@@ -23,10 +23,14 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
+SETUP_KEYS = ("quantization_config", "compression_config")
+"""Where config.json says how the weights are packed; whoever unpacks them leaves these out."""
+
+
 def setup_of(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What config.json says of how the weights are quantized, None where they are not."""
-    setup = config.get("quantization_config") or config.get("compression_config")
-    if not setup:
+    setup = next((config[key] for key in SETUP_KEYS if config.get(key)), None)
+    if setup is None:
         return None
     if not isinstance(setup, Mapping):
         raise BadModel(f"config.json: quantization_config is {type(setup).__name__}, an object is expected")

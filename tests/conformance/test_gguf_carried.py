@@ -6,14 +6,17 @@ float32 has a floor, which Q8_0 of the same weights shows. What is lost on top i
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fixtures.gguf_engine import Floats, log_probabilities, log_softmax, mean_kl, tensors
+from fixtures.packing import LOOSE
 from fixtures.quantized_models import QuantizedLlama, dequantized_llama, lattice_llama, quantized_llama
 
+import edgekit
 from edgekit.model import open_model
 from edgekit.strategies.gguf import write_gguf
 from edgekit.strategies.gguf.architecture import lay_out
@@ -124,6 +127,19 @@ def test_what_no_type_holds_is_the_source_s_own_unquantized(kind: str, tmp_path:
     write_gguf(open_model(made.folder), tmp_path / "m.gguf", "F16")
     expected = reference(dequantized_llama(made, tmp_path / "float"))
     assert mean_kl(expected, log_probabilities(tmp_path / "m.gguf", IDS)) < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["gptq", "gptq act-order"])
+def test_a_quantized_checkpoint_is_packed_against_its_dequantized_original(kind: str, tmp_path: Path) -> None:
+    made = quantized_llama(tmp_path / "m", kind)
+    packed = edgekit.pack(made.folder, "host", out=tmp_path / "bundle", limits=LOOSE)
+    carried = kind == "gptq"
+    assert packed.manifest.strategy == ("gguf Q4_0" if carried else "gguf Q8_0")
+    assert (packed.report.figure("mean KL") or 1) < 2e-3
+    notes = " ".join(packed.report.notes)
+    assert ("carried from gptq 4-bit, group 32: no second loss" in notes) is carried
+    assert "quantization_config" not in json.loads((packed.folder / "config.json").read_text(encoding="utf-8"))
+    assert len(list(edgekit.run(packed.folder, ["the"], max_tokens=3))) == 1
 
 
 def test_what_the_source_left_unquantized_may_be_smaller(tmp_path: Path) -> None:
