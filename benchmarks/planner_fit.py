@@ -23,8 +23,8 @@ import numpy as np
 from harness.checkpoints import write_checkpoint
 from harness.fitting import Fit, collinear, fit, groups, undecided
 from harness.machine import OtherLoad, heading, machine
-from harness.points import Point, points, read_points, terms_of, write_points
-from harness.probing import readings, stage
+from harness.points import Point, best_rates, points, read_points, terms_of, write_points
+from harness.probing import DISTURBED, Reading, readings, stage
 from harness.results import parser
 from harness.shapes import FIT_SHAPES, Shape
 
@@ -33,7 +33,7 @@ from edgekit.costs.factors import ANY_ISA, Factors, Row, isa_class, read_factors
 from edgekit.device import DeviceProfile, detect
 from edgekit.grid import table
 from edgekit.limits import Limits
-from edgekit.model import open_model
+from edgekit.model import SourceModel, open_model
 from edgekit.planner import propose
 from edgekit.strategies import Candidate
 
@@ -58,14 +58,19 @@ def main() -> None:
     options = arguments.parse_args()
     if options.refit:
         provenance, measured = read_points(options.points)
-        if provenance["isa_class"] == isa_class(detect(measure=False)):
+        if provenance["isa_classes"] == isa_classes(detect(measure=False)):
             write_points(options.points, provenance, tuple(retold(measured)))
     else:
         measure_all([shape for shape in FIT_SHAPES if options.only in shape.name], options.points)
     provenance, measured = read_points(options.points)
-    fitted = {key: fit(each) for key, each in groups(measured).items() if len(each) >= FEWEST}
-    print(report(measured, fitted))
-    rows = [_row(key, measured, each, provenance) for key, each in fitted.items()]
+    used = undisturbed(measured)
+    if len(used) < len(measured):
+        told(
+            f"{len(measured) - len(used)} of {len(measured)} points are not used: others took more than {DISTURBED:.0%}"
+        )
+    fitted = {key: fit(each) for key, each in groups(used).items() if len(each) >= FEWEST}
+    print(report(used, fitted))
+    rows = [_row(key, groups(used)[key], each, provenance) for key, each in fitted.items()]
     kept = read_factors(options.factors.read_text(encoding="utf-8")) if options.factors.exists() else Factors(())
     merged = merge(rows, kept.rows)
     options.factors.write_text(write_factors(Factors(merged)), encoding="utf-8")
@@ -77,13 +82,19 @@ def measure_all(shapes: Sequence[Shape], path: Path) -> None:
     print(heading(facts))
     started, load = time.monotonic(), OtherLoad()
     found: list[Point] = []
+    rates: dict[str, Any] = {}
     before = detect()
     with tempfile.TemporaryDirectory(prefix="planner-fit-") as scratch:
         for shape in shapes:
             begun = time.monotonic()
             taken = list(measure_shape(shape, before, Path(scratch)))
             after = detect()
-            found += [point for make in taken for point in make((before, after))]
+            for candidate, threads, measured in taken:
+                found += points(shape.name, candidate, threads, measured, (before, after))
+            rates[shape.name] = {
+                when: {threads: best_rates((profile,), threads) for threads in THREADS}
+                for when, profile in (("before", before), ("after", after))
+            }
             before = after
             told(f"{shape.name}: {time.monotonic() - begun:.0f} s, {len(found)} points so far")
     provenance = {
@@ -91,28 +102,33 @@ def measure_all(shapes: Sequence[Shape], path: Path) -> None:
         "date": time.strftime("%Y-%m-%d"),
         "seconds": round(time.monotonic() - started),
         "other_load_share": load.share(),
-        "isa_class": isa_class(before),
+        "isa_classes": isa_classes(before),
         "machine": facts,
+        "rates": rates,
     }
     path.parent.mkdir(exist_ok=True)
     write_points(path, provenance, found)
     told(f"{len(found)} points in {provenance['seconds']} s, written to {path}")
 
 
-def measure_shape(shape: Shape, host: DeviceProfile, scratch: Path) -> Iterator[Any]:
-    """For each candidate and thread count a function from the machine's profiles, before and after, to points."""
+def isa_classes(host: DeviceProfile) -> dict[str, str]:
+    return {engine: isa_class(host, engine) for engine in ENGINE_PACKAGES}
+
+
+def measure_shape(
+    shape: Shape, host: DeviceProfile, scratch: Path
+) -> Iterator[tuple[Candidate, int, tuple[Reading, ...]]]:
+    """Every candidate with every number of threads, and what was read of it."""
     folder = write_checkpoint(shape, scratch / "model")
     model = open_model(folder)
     for label in shape.strategies:
-        for threads in THREADS:
-            candidate = offer(model, host, threads, shape.lengths, label)
-            if threads == THREADS[0]:
-                staged = stage(candidate, model, host, LIMITS, scratch)
-            taken = list(readings(staged, candidate, model, threads, shape.lengths, scratch))
-            yield lambda machines, c=candidate, n=threads, t=taken: points(shape.name, c, n, t, machines)
-        for each in scratch.iterdir():
-            if each != folder:
-                shutil.rmtree(each)
+        work = scratch / "work"
+        work.mkdir()
+        offers = {threads: offer(model, host, threads, shape.lengths, label) for threads in THREADS}
+        staged = stage(offers[THREADS[0]], model, host, LIMITS, work)
+        for threads, candidate in offers.items():
+            yield candidate, threads, tuple(readings(staged, candidate, model, threads, shape.lengths, work))
+        shutil.rmtree(work)
     shutil.rmtree(folder)
 
 
@@ -131,7 +147,7 @@ def retold(measured: Sequence[Point]) -> Iterator[Point]:
                         yield replace(point, terms=terms or point.terms)
 
 
-def offer(model: Any, host: DeviceProfile, threads: int, lengths: tuple[int, ...], label: str) -> Candidate:
+def offer(model: SourceModel, host: DeviceProfile, threads: int, lengths: tuple[int, ...], label: str) -> Candidate:
     setting = Setting(host, Factors(()), LIMITS.context_tokens, threads, lengths or LENGTHS)
     for each in propose(model, setting):
         if isinstance(each, Candidate) and each.label == label:
@@ -139,10 +155,14 @@ def offer(model: Any, host: DeviceProfile, threads: int, lengths: tuple[int, ...
     raise SystemExit(f"{model.name}: no {label} is offered")
 
 
+def undisturbed(measured: Sequence[Point]) -> list[Point]:
+    """Memory is what it is, whatever others do; times are not."""
+    return [each for each in measured if each.phase == "memory" or (each.other_load or 0.0) <= DISTURBED]
+
+
 def _row(key: tuple[str, str], measured: Sequence[Point], fitted: Fit, provenance: Mapping[str, Any]) -> Row:
     engine, phase = key
-    count = len(groups(measured)[key])
-    shapes = len({point.shape for point in groups(measured)[key]})
+    shapes = len({point.shape for point in measured})
     facts = provenance["machine"]
     package = ENGINE_PACKAGES[engine]
     share = provenance["other_load_share"]
@@ -150,11 +170,11 @@ def _row(key: tuple[str, str], measured: Sequence[Point], fitted: Fit, provenanc
     return Row(
         engine=engine,
         phase=phase,  # type: ignore[arg-type]
-        isa=ANY_ISA if phase == "memory" else provenance["isa_class"],
+        isa=ANY_ISA if phase == "memory" else provenance["isa_classes"][engine],
         factors={name: float(f"{value:.4g}") for name, value in sorted(fitted.factors.items())},
         low=float(f"{np.exp(-fitted.half_width):.4g}"),
         high=float(f"{np.exp(fitted.half_width):.4g}"),
-        points=count,
+        points=len(measured),
         provenance=(
             f"benchmarks/planner_fit.py of {provenance['date']} on {facts['cpu']} with {facts['cores']} cores, "
             f"{package} {facts['versions'][package]}, {shapes} shapes with random weights{doubt}"

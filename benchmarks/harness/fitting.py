@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 # What a factor is before anything is measured, and how far off that may be (a standard deviation of its logarithm):
 # engines reach some share of a rate, a call takes microseconds, and memory is what shapes say.
-_PRIOR: Mapping[str, tuple[float, float]] = {"rate": (1.5, 1.0), "seconds": (5e-6, 2.0), "memory": (1.0, 0.7)}
+_PRIOR: Mapping[str, tuple[float, float]] = {"rate": (1.5, 1.0), "seconds": (5e-6, 2.0), "memory": (1.0, 0.2)}
 # A point's error that the prior is weighed against: times vary from run to run, memory hardly does.
 _EXPECTED_ERROR: Mapping[str, float] = {"memory": 0.03, "times": 0.15}
 _ROUNDS = 200

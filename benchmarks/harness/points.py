@@ -20,7 +20,8 @@ class Point:
     """One measurement. `terms` are (name, amount, unit), amounts in bytes and unit "bytes" for the phase "memory".
 
     `rates` are units per second of the machine for these threads, the better of those measured before and after the
-    shape; `measured` is in seconds or bytes, between its quartiles `low` and `high`.
+    shape; `measured` is in seconds or bytes, between its quartiles `low` and `high`. `other_load` is the share of all
+    cores that other processes took while it was measured.
     """
 
     shape: str
@@ -34,6 +35,7 @@ class Point:
     measured: float
     low: float
     high: float
+    other_load: float | None = None
 
 
 def points(
@@ -60,6 +62,7 @@ def points(
                 each.value,
                 each.low,
                 each.high,
+                each.other_load,
             )
 
 
