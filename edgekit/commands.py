@@ -250,9 +250,9 @@ def devices_show(name: str) -> Call:
 
 def devices_detect() -> Call:
     def start() -> Outcome:
-        from edgekit.device import detect, to_toml
+        from edgekit.device import load_profile, to_toml
 
-        profile = detect()
+        profile = load_profile("host", measure_host=True)
         return Outcome(profile.model_dump(mode="json"), to_toml(profile))
 
     return Call(start)

@@ -107,7 +107,7 @@ Example:  edgekit verify my-encoder-pi5"""
 
 _DEVICES = """edgekit devices list             every profile
 edgekit devices show NAME        one profile as TOML, with the status and source of each figure
-edgekit devices detect           a profile of this machine; memory bandwidth is measured
+edgekit devices detect           a profile of this machine; bandwidth, fp32 and int8 speed are measured
 edgekit devices check FILE       what is wrong with a profile, line by line
 
 Example:  edgekit devices detect > my-box.toml && edgekit devices check my-box.toml"""

@@ -22,6 +22,8 @@ ISA_CLASSES: Mapping[str, tuple[str, ...]] = {
     "armv7": ("neon",),
     "wasm32": ("relaxed_simd", "simd128"),
 }
+# Where an engine is built for less than the CPU has: llama-cpp-python's own builds stop at AVX2.
+BUILT_FOR: Mapping[tuple[str, str], tuple[str, ...]] = {("llama.cpp", "x86_64"): ("avx2", "sse4_2")}
 ANY_ISA = "any"
 
 TRANSFER_WIDENING = 2.0
@@ -60,7 +62,7 @@ class Factors:
 
     def row(self, engine: str, phase: Phase, device: DeviceProfile) -> tuple[Row, bool] | None:
         """The row for the device's ISA (or any) and False; or that of the nearest ISA and True; None without a row."""
-        own = isa_class(device)
+        own = isa_class(device, engine)
         rows = [row for row in self.rows if row.engine == engine and row.phase == phase]
         for isa in (own, ANY_ISA):
             exact = next((row for row in rows if row.isa == isa), None)
@@ -76,9 +78,11 @@ def _distance(arch: str, own: str, other: str) -> int:
     return abs(classes.index(own) - classes.index(other)) if other in classes else len(classes)
 
 
-def isa_class(device: DeviceProfile) -> str:
-    """The best of ISA_CLASSES that the device has; its architecture where it has none of them."""
-    return next((name for name in ISA_CLASSES[device.cpu.arch] if device.has(name)), device.cpu.arch)
+def isa_class(device: DeviceProfile, engine: str = "") -> str:
+    """The best of ISA_CLASSES that the device has and the engine is built for; its architecture where there is none."""
+    arch = device.cpu.arch
+    classes = BUILT_FOR.get((engine, arch), ISA_CLASSES[arch])
+    return next((name for name in classes if device.has(name)), arch)
 
 
 def table_path() -> Path:

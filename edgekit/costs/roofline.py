@@ -41,7 +41,7 @@ def seconds(terms: Sequence[Term], engine: str, phase: Phase, setting: Setting) 
     told = dict.fromkeys(rates[term.unit].told for term in terms if term.unit != "seconds")
     basis = f"roofline of {', '.join(told) or 'fixed costs'}; factors measured on {row.isa}"
     if transferred:
-        basis += f", carried over to {isa_class(setting.device)}"
+        basis += f", carried over to {isa_class(setting.device, engine)}"
     return corrected(Estimate(low, high, basis, (_told(row),)), engine, phase, setting)
 
 

@@ -6,7 +6,16 @@ import pytest
 from fixtures.costing import ENGINE, machine, row
 from fixtures.devices import device
 
-from edgekit.costs.factors import ISA_CLASSES, Factors, Row, isa_class, read_factors, shipped_factors, write_factors
+from edgekit.costs.factors import (
+    BUILT_FOR,
+    ISA_CLASSES,
+    Factors,
+    Row,
+    isa_class,
+    read_factors,
+    shipped_factors,
+    write_factors,
+)
 from edgekit.device.profile import KNOWN_FEATURES
 
 ANY = row({"file": 1.0}, "memory", isa="any")
@@ -27,9 +36,19 @@ def test_the_best_feature_names_the_class(features: tuple[str, ...], arch: str, 
     assert isa_class(device(*features, arch=arch)) == expected
 
 
+def test_an_engine_built_for_less_runs_the_kernels_it_has() -> None:
+    wide = device("sse4_2", "avx2", "avx512f", "avx512_vnni")
+    assert (isa_class(wide, "llama.cpp"), isa_class(wide, "onnxruntime")) == ("avx2", "avx512_vnni")
+    assert isa_class(device("neon", "dotprod", arch="aarch64"), "llama.cpp") == "dotprod"
+    measured = row({"a": 1.0}, engine="llama.cpp", isa="avx2")
+    assert Factors((measured,)).row("llama.cpp", "encode", wide) == (measured, False)
+
+
 def test_classes_are_features_that_profiles_know() -> None:
     for arch, classes in ISA_CLASSES.items():
         assert set(classes) <= KNOWN_FEATURES[arch]
+    for (_, arch), built in BUILT_FOR.items():
+        assert set(built) <= set(ISA_CLASSES[arch])
 
 
 def test_the_row_of_the_devices_own_isa_comes_first() -> None:
