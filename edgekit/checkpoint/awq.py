@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgekit.checkpoint.grid import unpack
-from edgekit.checkpoint.packed import PackedMatrix, check_shape, even_groups, matrix_info, refuse, scaled
+from edgekit.checkpoint.packed import PackedMatrix, check_shape, even_groups, matrix_info, scaled
 from edgekit.checkpoint.tensor import TensorInfo
 from edgekit.errors import UnsupportedModel
 
@@ -43,9 +43,7 @@ def _matrix(store: SafetensorsCheckpoint, stem: str) -> PackedMatrix:
     rows = words * _PER_WORD
     check_shape(scales, groups, rows)
     check_shape(zeros, groups, words)
-    if columns % groups:
-        refuse(scales, f"a number of groups that divides {columns} inputs")
-    group = even_groups(columns, groups)
+    group = even_groups(columns, groups, (), f"{stem}.weight")
 
     def read(first: int, last: int) -> npt.NDArray[np.float32]:
         codes, points = (_codes(store, each.name, first, last) for each in (weight, zeros))

@@ -8,6 +8,7 @@ the columns were reordered. int-quantized and float-quantized: int8 or F8_E4M3 w
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.checkpoint import fp8, mxfp4
@@ -20,6 +21,8 @@ from edgekit.checkpoint.packed import (
     matrix_info,
     refuse,
     scaled,
+    size_and_order,
+    stored_groups,
 )
 from edgekit.checkpoint.tensor import TensorInfo
 from edgekit.errors import BadModel, UnsupportedModel
@@ -37,7 +40,7 @@ _READ = "pack-quantized (4 and 8 bits), int-quantized, float-quantized and mxfp4
 def find(store: SafetensorsCheckpoint, setup: Mapping[str, Any]) -> Iterator[PackedMatrix]:
     """See `Format.find`."""
     refuse_transforms(setup)
-    widths = _widths(setup)
+    stated = _read_setup(setup)
     for name in sorted(store.tensors):
         stem, _, last = name.rpartition(".")
         if last == "weight_packed":
@@ -45,10 +48,10 @@ def find(store: SafetensorsCheckpoint, setup: Mapping[str, Any]) -> Iterator[Pac
             if stored.dtype == "U8" and f"{stem}.weight_global_scale" not in store.tensors:
                 yield mxfp4.matrix(store, f"{stem}.weight", name, f"{stem}.weight_scale")
             else:
-                yield _packed(store, stem, widths)
+                yield _packed(store, stem, stated)
         elif last == "weight" and f"{stem}.weight_scale" in store.tensors:
             kind = store.tensors[name].dtype
-            yield _integers(store, stem) if kind == "I8" else fp8.matrix(store, stem, "weight_scale")
+            yield _integers(store, stem, stated) if kind == "I8" else fp8.matrix(store, stem, "weight_scale")
 
 
 def refuse_transforms(setup: Mapping[str, Any]) -> None:
@@ -56,31 +59,39 @@ def refuse_transforms(setup: Mapping[str, Any]) -> None:
         raise UnsupportedModel("compressed-tensors weights under a transform are not read", _READ)
 
 
-def _widths(setup: Mapping[str, Any]) -> tuple[int, ...]:
-    """The bits of the groups of layers in the configuration."""
+@dataclass(frozen=True)
+class _Stated:
+    """What config.json says of its groups of layers: the bits of their weights and how many share a scale."""
+
+    bits: tuple[int, ...]
+    group_sizes: tuple[int, ...]
+
+
+def _read_setup(setup: Mapping[str, Any]) -> _Stated:
     groups = setup.get("config_groups")
-    weights = (
-        [group.get("weights") for group in groups.values() if isinstance(group, Mapping)]
-        if isinstance(groups, Mapping)
-        else []
-    )
-    widths = {each.get("num_bits") for each in weights if isinstance(each, Mapping)}
-    return tuple(sorted(width for width in widths if isinstance(width, int)))
+    layers = [each for each in groups.values() if isinstance(each, Mapping)] if isinstance(groups, Mapping) else []
+    weights = [each["weights"] for each in layers if isinstance(each.get("weights"), Mapping)]
+
+    def numbers(key: str) -> tuple[int, ...]:
+        return tuple(sorted({each[key] for each in weights if type(each.get(key)) is int}))
+
+    return _Stated(numbers("num_bits"), numbers("group_size"))
 
 
-def _packed(store: SafetensorsCheckpoint, stem: str, widths: tuple[int, ...]) -> PackedMatrix:
+def _packed(store: SafetensorsCheckpoint, stem: str, stated: _Stated) -> PackedMatrix:
     weight = matrix_info(store, f"{stem}.weight_packed", "I32")
     scales = matrix_info(store, f"{stem}.weight_scale", *_FLOATS)
     rows, columns = _stated_shape(store, stem)
     bits = weight.shape[1] * 32 // max(columns, 1)
-    if bits not in widths:
-        raise BadModel(f"tensor {weight.name!r} packs {bits} bits, config.json says {list(widths)}", REMEDY)
+    if bits not in stated.bits:
+        raise BadModel(f"tensor {weight.name!r} packs {bits} bits, config.json says {list(stated.bits)}", REMEDY)
     if bits not in (4, 8):
         raise UnsupportedModel(f"tensor {weight.name!r} packs {bits} bits", _READ)
     check_shape(weight, rows, -(-columns * bits // 32))
     check_shape(scales, rows, scales.shape[1])
     groups, offset = scales.shape[1], 1 << (bits - 1)
-    group, in_order = _groups(store, stem, columns, groups)
+    group = _groups(store, stem, columns, groups, stated)
+    group_size, in_order = size_and_order(group)
     zeros = _zeros(store, stem, rows, groups, bits)
 
     def read(first: int, last: int) -> npt.NDArray[np.float32]:
@@ -94,7 +105,7 @@ def _packed(store: SafetensorsCheckpoint, stem: str, widths: tuple[int, ...]) ->
         parts=(weight.name, scales.name, *(f"{stem}.{each}" for each in extra if f"{stem}.{each}" in store.tensors)),
         bits=bits,
         read=read,
-        group_size=None if groups == 1 else -(-columns // groups),
+        group_size=group_size,
         symmetric=zeros is None,
         act_order=not in_order,
     )
@@ -111,29 +122,24 @@ def _stated_shape(store: SafetensorsCheckpoint, stem: str) -> tuple[int, int]:
     return rows, columns
 
 
-def _groups(store: SafetensorsCheckpoint, stem: str, columns: int, groups: int) -> tuple[npt.NDArray[np.intp], bool]:
-    import numpy as np
-
-    neighbours = even_groups(columns, groups)
+def _groups(
+    store: SafetensorsCheckpoint, stem: str, columns: int, groups: int, stated: _Stated
+) -> npt.NDArray[np.intp]:
+    """[columns]: the group of each input."""
     info = store.tensors.get(f"{stem}.weight_g_idx")
-    if info is None:
-        return neighbours, True
-    check_shape(info, columns)
-    index = store.part(info.name).astype(np.intp)
-    if index.max() == -1:  # "not reordered", as the library initialises it
-        return neighbours, True
-    if index.min() < 0 or index.max() >= groups:
-        raise BadModel(f"tensor {info.name!r} names group {index.max()}, there are {groups}", REMEDY)
-    return index, bool((index == neighbours).all())
+    # The library initialises the indices to -1: "not reordered".
+    if info is None or (info.elements and store.part(info.name).max() == -1):
+        return even_groups(columns, groups, stated.group_sizes, f"{stem}.weight")
+    return stored_groups(store, info, columns, groups)
 
 
 def _zeros(store: SafetensorsCheckpoint, stem: str, rows: int, groups: int, bits: int) -> TensorInfo | None:
     info = store.tensors.get(f"{stem}.weight_zero_point")
     if info is None:
         return None
-    if info.dtype != "I32" or rows * bits % 32:
+    if info.dtype != "I32":
         refuse(info, "packed zero points of I32")
-    check_shape(info, rows * bits // 32, groups)
+    check_shape(info, -(-rows * bits // 32), groups)
     return info
 
 
@@ -147,7 +153,7 @@ def _zero_points(
     return unpack(words, bits, (end - begin) * per_word).T[first - begin * per_word : last - begin * per_word]
 
 
-def _integers(store: SafetensorsCheckpoint, stem: str) -> PackedMatrix:
+def _integers(store: SafetensorsCheckpoint, stem: str, stated: _Stated) -> PackedMatrix:
     weight = matrix_info(store, f"{stem}.weight", "I8")
     rows, columns = weight.shape
     scale = store.tensors[f"{stem}.weight_scale"]
@@ -157,6 +163,7 @@ def _integers(store: SafetensorsCheckpoint, stem: str) -> PackedMatrix:
     zero = store.tensors.get(f"{stem}.weight_zero_point")
     if zero is not None and (zero.dtype != "I8" or zero.elements != scale.elements):
         refuse(zero, f"I8 {list(scale.shape)}")
+    group = even_groups(columns, groups, stated.group_sizes, weight.name)
     points = None if zero is None else store.part(zero.name).reshape(-1, groups)
     symmetric = points is None or not points.any()
 
@@ -167,9 +174,9 @@ def _integers(store: SafetensorsCheckpoint, stem: str) -> PackedMatrix:
         each = slice(None) if scale.elements == 1 else slice(first, last)
         factors = np.broadcast_to(store.part(scale.name).reshape(-1, groups)[each], (last - first, groups))
         if points is None or symmetric:
-            return scaled(codes, factors, 0, even_groups(columns, groups))
+            return scaled(codes, factors, 0, group)
         offsets = np.broadcast_to(points[each].astype(np.int16), (last - first, groups))
-        return scaled(codes, factors, offsets, even_groups(columns, groups))
+        return scaled(codes, factors, offsets, group)
 
     return PackedMatrix(
         info=TensorInfo(f"{stem}.weight", "INT8", (rows, columns)),

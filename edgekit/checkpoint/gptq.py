@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.checkpoint.grid import unpack
 from edgekit.checkpoint.packed import (
-    REMEDY,
     PackedMatrix,
     check_shape,
     even_groups,
     matrix_info,
     refuse,
     scaled,
+    size_and_order,
+    stored_groups,
 )
 from edgekit.checkpoint.tensor import TensorInfo
-from edgekit.errors import BadModel, UnsupportedModel
+from edgekit.errors import UnsupportedModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +55,8 @@ def _matrix(store: SafetensorsCheckpoint, stem: str, minus: int, setup: Mapping[
         refuse(zeros, f"{' or '.join(map(str, _BITS))} bits for each of {rows} outputs")
     check_shape(weight, columns * bits // 32, rows)
     check_shape(zeros, groups, rows * bits // 32)
-    group, in_order = _groups(store, stem, columns, groups, setup)
+    group = _groups(store, stem, columns, groups, setup)
+    group_size, in_order = size_and_order(group)
 
     def zero_points(first: int, last: int) -> npt.NDArray[np.int16]:
         begin = first // _ALIGNED * _ALIGNED
@@ -73,7 +75,7 @@ def _matrix(store: SafetensorsCheckpoint, stem: str, minus: int, setup: Mapping[
         parts=(weight.name, zeros.name, scales.name, *_indices(store, stem)),
         bits=bits,
         read=read,
-        group_size=None if groups == 1 else -(-columns // groups),
+        group_size=group_size,
         symmetric=bool((zero_points(0, min(rows, _ALIGNED)) == 1 << (bits - 1)).all()),
         act_order=not in_order,
     )
@@ -85,21 +87,9 @@ def _indices(store: SafetensorsCheckpoint, stem: str) -> tuple[str, ...]:
 
 def _groups(
     store: SafetensorsCheckpoint, stem: str, columns: int, groups: int, setup: Mapping[str, Any]
-) -> tuple[npt.NDArray[np.intp], bool]:
-    """([columns] the group of each input, whether the groups are neighbours in order)."""
-    import numpy as np
-
+) -> npt.NDArray[np.intp]:
+    """[columns]: the group of each input."""
+    for name in _indices(store, stem):
+        return stored_groups(store, store.tensors[name], columns, groups)
     size = setup.get("group_size")
-    neighbours = even_groups(columns, groups)
-    if isinstance(size, int) and size > 0 and -(-columns // size) == groups:
-        neighbours = np.arange(columns) // size
-    if not _indices(store, stem):
-        return neighbours, True
-    info = store.tensors[f"{stem}.g_idx"]
-    if info.dtype not in ("I32", "I64"):
-        refuse(info, "I32")
-    check_shape(info, columns)
-    index = store.part(info.name).astype(np.intp)
-    if index.min() < 0 or index.max() >= groups:
-        raise BadModel(f"tensor {info.name!r} names group {index.max()}, there are {groups}", REMEDY)
-    return index, bool((index == neighbours).all())
+    return even_groups(columns, groups, (size,) if isinstance(size, int) else (), f"{stem}.weight")

@@ -131,8 +131,39 @@ def scaled(
     return values
 
 
-def even_groups(columns: int, groups: int) -> npt.NDArray[np.intp]:
-    """[columns]: the group of each column, in order; the last may be short."""
+def even_groups(columns: int, groups: int, sizes: Iterable[int], name: str) -> npt.NDArray[np.intp]:
+    """[columns]: the group of each column, in order. The last group may be short, if one of the stated `sizes` says so.
+
+    BadModel, naming the matrix, where nothing says how its columns are grouped.
+    """
     import numpy as np
 
-    return np.arange(columns) // -(-columns // groups)
+    whole = [columns // groups] if columns % groups == 0 else []
+    fitting = [size for size in (*whole, *sizes) if size > 0 and -(-columns // size) == groups]
+    if not fitting:
+        raise BadModel(
+            f"tensor {name!r} has {columns} columns and {groups} scales a row, which share them unevenly", REMEDY
+        )
+    return np.arange(columns) // fitting[0]
+
+
+def stored_groups(store: SafetensorsCheckpoint, info: TensorInfo, columns: int, groups: int) -> npt.NDArray[np.intp]:
+    """[columns]: the group of each column, by a tensor of indices; BadModel where it names one that is not there."""
+    import numpy as np
+
+    if info.dtype not in ("I32", "I64"):
+        refuse(info, "I32")
+    check_shape(info, columns)
+    index = store.part(info.name).astype(np.intp)
+    if index.min() < 0 or index.max() >= groups:
+        raise BadModel(f"tensor {info.name!r} names group {index.max()}, there are {groups}", REMEDY)
+    return index
+
+
+def size_and_order(group: npt.NDArray[np.intp]) -> tuple[int | None, bool]:
+    """(columns in a group, None where all are in one; whether groups are neighbours in order)."""
+    import numpy as np
+
+    size = int((group == group[0]).sum())
+    in_order = bool((group == np.arange(len(group)) // size).all())
+    return (None if size == len(group) else size), in_order

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures.quantized_models import CHECKPOINTS, compressed, gptq, mxfp4, quantized_llama, round_to_grid
+from fixtures.quantized_models import CHECKPOINTS, bit_stream, compressed, gptq, mxfp4, quantized_llama, round_to_grid
 
 from edgekit.checkpoint.formats import unpacked
 from edgekit.checkpoint.packed import PackedCheckpoint
 from edgekit.checkpoint.safetensors import SafetensorsCheckpoint, safetensors_files
+from edgekit.errors import BadModel
 
 pytestmark = pytest.mark.engines
 
@@ -136,6 +137,33 @@ def test_scales_in_bfloat16_are_read(tmp_path: Path) -> None:
         steps = grid.codes.astype(np.float32) - 8
         expected = steps * parts["scales"].float().numpy().T[:, grid.group]
         np.testing.assert_array_equal(checkpoint.read("a.weight"), expected)
+
+
+def test_columns_that_are_shared_unevenly_are_refused(tmp_path: Path) -> None:
+    import torch
+
+    grid = round_to_grid(np.random.default_rng(4).normal(size=(32, 160)).astype(np.float32), 4, 64)
+    parts = {name: part for name, part in gptq(grid).items() if name != "g_idx"}
+    tensors = {f"a.{name}": torch.from_numpy(np.ascontiguousarray(part)) for name, part in parts.items()}
+    with pytest.raises(BadModel, match=r"'a\.weight' has 160 columns and 3 scales a row, which share them unevenly"):
+        stored(tmp_path, tensors, {"quant_method": "gptq", "group_size": 128})
+
+
+@pytest.mark.parametrize("rows", [32, 36])
+def test_short_groups_and_padded_zero_points_of_compressed_tensors(rows: int, tmp_path: Path) -> None:
+    import torch
+
+    grid = round_to_grid(np.random.default_rng(4).normal(size=(rows, 160)).astype(np.float32), 4, 64, symmetric=False)
+    parts = compressed(grid, symmetric=True)
+    padded = np.pad(grid.zeros, ((0, -rows % 8), (0, 0)))
+    parts["weight_zero_point"] = np.array([bit_stream(column, 4) for column in padded.T], np.int32).T
+    tensors = {f"a.{name}": torch.from_numpy(np.ascontiguousarray(part)) for name, part in parts.items()}
+    weights = {"num_bits": 4, "group_size": 64}
+    setup = {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": weights}}}
+    with stored(tmp_path, tensors, setup) as checkpoint:
+        np.testing.assert_array_equal(checkpoint.read("a.weight"), grid.values)
+        np.testing.assert_array_equal(checkpoint.read("a.weight", slice(17, rows)), grid.values[17:])
+        assert checkpoint.matrices["a.weight"].group_size == 64
 
 
 def test_a_last_group_may_be_short(tmp_path: Path) -> None:
