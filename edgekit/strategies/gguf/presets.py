@@ -110,7 +110,7 @@ def offered(targets: Sequence[Target]) -> tuple[Preset, ...]:
     plain = tuple(PRESETS[name] for name in OFFERED)
     if base is None:
         return plain
-    carried = [carrying(base, "F16"), *([carrying(base, "Q8_0")] if base != "Q8_0" else [])]
+    carried = (carrying(base, "F16"), carrying(base, "Q8_0"))
     smaller = [each for each in plain if _bits(each.base) < _bits(base)]
     return (PRESETS["F16"], *carried, *smaller)
 

@@ -110,7 +110,7 @@ def quantized_targets(carried: str | None, columns: int = 256) -> list[Target]:
         ("Q4_0", ["F16", "Q4_0", "Q4_0 Q8_0", "IQ4_XS", "Q3_K_M", "Q2_K"]),
         ("Q4_1", ["F16", "Q4_1", "Q4_1 Q8_0", "Q4_K_M", "IQ4_XS", "Q4_0", "Q3_K_M", "Q2_K"]),
         ("MXFP4", ["F16", "MXFP4", "MXFP4 Q8_0", "Q3_K_M", "Q2_K"]),
-        ("Q8_0", ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q4_0", "Q3_K_M", "Q2_K"]),
+        ("Q8_0", ["F16", "Q8_0", "Q8_0 Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q4_0", "Q3_K_M", "Q2_K"]),
         (None, list(OFFERED)),
     ],
 )
