@@ -17,8 +17,10 @@ from edgekit.quiet import quiet_transformers
 from harness.shapes import Shape
 from harness.vocabularies import byte_pairs, word_pieces
 
-# Weights repeat after so many values: no engine looks, and 600M of them are written in a second.
+# Weights repeat after so many values: 600M of them are written in a second. Each tensor begins elsewhere, or exporters
+# would store those that are the same once.
 _DRAWN = 1 << 22
+_STEP = 7919
 _COUNTER = "num_batches_tracked"
 _PREPROCESSOR = {
     "do_resize": True,
@@ -83,11 +85,11 @@ def _write_weights(path: Path, tensors: Mapping[str, tuple[int, ...]], dtype: st
         if headers_only:
             file.truncate(8 + len(raw) + position)
             return
-        for name, shape in tensors.items():
+        for number, (name, shape) in enumerate(tensors.items()):
             if name.endswith(_COUNTER):
                 file.write(bytes(8))
                 continue
-            values = _values(name, shape, drawn)
+            values = _values(name, shape, np.roll(drawn, number * _STEP))
             count = math.prod(shape)
             for first in range(0, count, _DRAWN):
                 piece = values[: min(_DRAWN, count - first)]
@@ -95,7 +97,7 @@ def _write_weights(path: Path, tensors: Mapping[str, tuple[int, ...]], dtype: st
 
 
 def _values(name: str, shape: tuple[int, ...], drawn: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The first 2**22 values of the tensor. Scaled so that activations stay near 1: no denormals, no overflow."""
+    """The first values of the tensor. Scaled so that activations stay near 1: no denormals, no overflow."""
     if "embedding" in name.lower() and len(shape) == 2:
         return drawn * np.float32(0.15)
     if len(shape) >= 2:
