@@ -134,7 +134,8 @@ def _nearest(checkpoint: PackedCheckpoint) -> str:
         kept += float((blocks**2).sum())
     if not kept:
         return "no GGML type holds it"
-    return f"no GGML type holds it; the nearest, Q8_0, changes sampled rows by a relative RMSE of {(lost / kept) ** 0.5:.2g}"
+    changed = (lost / kept) ** 0.5
+    return f"no GGML type holds it; the nearest, Q8_0, changes sampled rows by a relative RMSE of {changed:.2g}"
 
 
 def _read_floats(
