@@ -121,7 +121,7 @@ FIT_SHAPES: tuple[Shape, ...] = (
     _resnet((32, 64, 128, 256), (2, 2, 2, 2), "basic"),
     _resnet((128, 256, 512), (2, 2, 2), "bottleneck"),
     _mobilenet(0.5),
-    _decoder("Llama", 6, 256, (4, 4), 768, 8000, ("F16", "Q8_0", "Q4_K_M", "Q3_K_M"), (16, 128, 512)),
+    _decoder("Llama", 10, 320, (5, 5), 896, 24000, ("F16", "Q8_0", "Q5_K_M", "Q4_K_M"), (16, 128, 512)),
     _decoder(
         "Llama",
         8,
