@@ -65,7 +65,7 @@ def combine(terms: Sequence[Term], factors: Mapping[str, float], rates: Mapping[
 
 def memory(terms: Sequence[MemoryTerm], engine: str, setting: Setting) -> MemoryEstimate:
     """Peak resident memory and its parts. What earlier reports showed moves the peak and, of its parts, the anonymous
-    one: the file and the KV cache are known from shapes.
+    one: the file and the KV cache are known from shapes. The cache is told as its shape says, without a factor.
     """
     found = setting.factors.row(engine, "memory", setting.device)
     factors: Mapping[str, float] = found[0].factors if found else {}
@@ -89,7 +89,7 @@ def memory(terms: Sequence[MemoryTerm], engine: str, setting: Setting) -> Memory
         peak=peak,
         file_backed=interval(sums["file"]),
         anonymous=anonymous,
-        kv_bytes=int(sums["kv"]),
+        kv_bytes=int(sum(term.bytes for term in terms if term.part == "kv")),
         activations=interval(sums["activations"]),
     )
 

@@ -98,9 +98,15 @@ def _planned_file(
         options=preset.options,
         faithfulness=preset.faithfulness,
         disk_bytes=Estimate(disk - off, disk + off, "tensor shapes and types, and the vocabulary"),
-        load=Load(weights, vocabulary, _attention(layout, decodes), layout.shape.context),
+        load=Load(weights, vocabulary, _attention(layout, decodes), _longest(model, layout)),
         notes=(*layout.notes, *_carried_notes(model, preset), *_fallback_notes(tensors, choice, widened)),
     )
+
+
+def _longest(model: SourceModel, layout: Layout) -> int:
+    """What the bundle's context is made for: sentence encoders are often cut shorter than their positions reach."""
+    positions = layout.shape.context
+    return positions if model.text is None else min(positions, model.text.max_tokens)
 
 
 def _attention(layout: Layout, decodes: bool) -> Attention:

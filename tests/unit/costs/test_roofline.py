@@ -119,9 +119,10 @@ def test_memory_without_factors_counts_bytes_as_they_are_in_a_wide_interval() ->
 
 
 def test_memory_with_factors() -> None:
-    factors = {"process": 1.5, "activations": 2.0}
+    factors = {"process": 1.5, "activations": 2.0, "cache": 1.25}
     found = memory(MEMORY, ENGINE, setting(row(factors, "memory", isa="any", low=0.9, high=1.1)))
-    assert (found.peak.low, found.peak.high) == pytest.approx((0.9 * 214e6, 1.1 * 214e6))
+    assert (found.peak.low, found.peak.high) == pytest.approx((0.9 * 218e6, 1.1 * 218e6))
+    assert found.kv_bytes == 16_000_000
     assert found.anonymous.high == pytest.approx(1.1 * 90e6)
     assert found.file_backed.low == pytest.approx(0.9 * 100e6)
 

@@ -54,6 +54,14 @@ def test_the_strategy_is_in_the_table() -> None:
     assert strategies.load("gguf").propose is propose
 
 
+def test_memory_is_for_the_longest_text_the_bundle_takes(model: SourceModel, device: DeviceProfile) -> None:
+    """Not for all positions the checkpoint has: the session is opened with the text's own limit."""
+    assert model.text is not None
+    cut = replace(model, text=replace(model.text, max_tokens=200))
+    shorter, longer = (candidates(each, device, context=512)[0] for each in (cut, model))
+    assert shorter.ram_bytes.high < longer.ram_bytes.high
+
+
 def test_presets_are_offered_from_the_most_faithful_down(model: SourceModel, device: DeviceProfile) -> None:
     found = candidates(model, device)
     assert [each.label for each in found] == [f"gguf {name}" for name in OFFERED]
