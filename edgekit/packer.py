@@ -90,7 +90,8 @@ def pack(
     data = read_eval(Path(eval_file), source) if eval_file is not None else None
     if calibration_file is not None:
         source = replace(source, calibration=read_eval(Path(calibration_file), source).arrays)
-    asked = _Asked(source, profile, tightened(limits, preferences), preferences, strategy, folder, data is not None)
+    limits = tightened(limits, preferences, source.task)
+    asked = _Asked(source, profile, limits, preferences, strategy, folder, data is not None)
     setting, offers, chosen_plan = asked.planned()
     if not chosen_plan.candidates:
         raise _does_not_fit(chosen_plan)
@@ -131,7 +132,7 @@ def plan(
         raise BadEvalData(f"cannot read {eval_file}: no such file", "give a .jsonl or .csv file")
     source = _open(model, None, None, revision, task, allow_pickle, trust_remote_code)
     profile = _device(device, progress or Silent())
-    limits = tightened(limits, preferences)
+    limits = tightened(limits, preferences, source.task)
     return _Asked(source, profile, limits, preferences, strategy, folder, eval_file is not None).planned()[2]
 
 

@@ -22,7 +22,7 @@ from edgekit.planner.learning import after_miss, speaks_against
 from edgekit.planner.order import in_order
 from edgekit.planner.remedies import remedy
 from edgekit.planner.values import Known, Miss, Plan, Sibling
-from edgekit.rules import Case, Remark, remarks, tightened
+from edgekit.rules import Case, Remark, remarks
 from edgekit.rules.traits import is_aggressive, is_quantized
 from edgekit.strategies import STRATEGIES, Candidate, Engine, Rejection, load
 
@@ -35,7 +35,6 @@ __all__ = [
     "counted_bytes",
     "plan",
     "propose",
-    "tightened",
 ]
 
 # What to install where an engine is missing.

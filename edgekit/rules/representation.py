@@ -174,6 +174,6 @@ def aggressive(case: Case) -> str | None:
 def sensitive_limits(case: Case) -> str | None:
     if case.preferences.sensitivity != "high":
         return None
-    held = tightened(case.limits, case.preferences)
-    told = [f"--{name.replace('_', '-')} {getattr(held, name):g}" for name in SENSITIVE_LIMITS]
+    held = tightened(case.limits, case.preferences, case.model.task)
+    told = [f"--{name.replace('_', '-')} {getattr(held, name):g}" for name in SENSITIVE_LIMITS[case.model.task]]
     return f"--sensitivity high holds {', '.join(told)}"

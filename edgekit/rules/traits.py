@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from edgekit.costs import Setting
 from edgekit.limits import Limits, Preferences
-from edgekit.model import SourceModel
+from edgekit.model import SourceModel, Task
 from edgekit.strategies import Candidate, Engine
 
 UNQUANTIZED_BITS = 10.0
@@ -15,16 +16,26 @@ FOUR_BIT_BELOW = 5.0
 """Candidates below this are of the 4-bit weight-only kind: Q4_0 keeps 4.5 bits, Q4_K_M 4.9."""
 AGGRESSIVE_BELOW = 4.0
 LONG_PROMPT_TOKENS = 1024
-SENSITIVE_LIMITS = {"max_kl": 0.02, "min_top1": 0.95, "min_cosine": 0.99, "min_agreement": 0.995}
-"""What --sensitivity high holds where the user asked nothing."""
+_SENSITIVE_CLASSIFIER = {"min_agreement": 0.995}
+SENSITIVE_LIMITS: Mapping[Task, Mapping[str, float]] = {
+    "causal-lm": {"max_kl": 0.02, "min_top1": 0.95},
+    "embedding": {"min_cosine": 0.99},
+    "tensors": {"min_cosine": 0.99},
+    "text-classification": _SENSITIVE_CLASSIFIER,
+    "token-classification": _SENSITIVE_CLASSIFIER,
+    "image-classification": _SENSITIVE_CLASSIFIER,
+}
+"""What --sensitivity high holds of a task's own figures where the user asked nothing. A limit of another task's figure
+is one that nothing measures, and so would be missed by every bundle.
+"""
 
 
-def tightened(limits: Limits, preferences: Preferences) -> Limits:
-    """The limits that are held: with sensitivity "high" stricter ones for those left at their default."""
+def tightened(limits: Limits, preferences: Preferences, task: Task) -> Limits:
+    """The limits that are held: with sensitivity "high" stricter ones for those of the task left at their default."""
     if preferences.sensitivity != "high":
         return limits
     asked = limits.changed()
-    return replace(limits, **{name: value for name, value in SENSITIVE_LIMITS.items() if name not in asked})  # type: ignore[arg-type]
+    return replace(limits, **{name: value for name, value in SENSITIVE_LIMITS[task].items() if name not in asked})  # type: ignore[arg-type]
 
 
 def task_engine(task: str) -> Engine:
