@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 from edgekit.costs import MemoryTerm
-from edgekit.planner.holding import Held, counted_bytes, ram_limit
+from edgekit.planner.holding import Held, counted_bytes, ram_bound
 from edgekit.planner.remedies import cached_tokens, fitting_context, larger_device
 from edgekit.planner.values import Sibling
 from edgekit.rules import Case
@@ -64,7 +64,7 @@ def _budget(like: Candidate, yardsticks: Sequence[Candidate], case: Case) -> Bud
         weights = 1.0 - fixed / max(1.0, sum(term.bytes for term in terms))
     return Budget(
         disk_bytes=case.limits.max_disk_bytes,
-        ram_bytes=ram_limit(case.limits, case.setting.device),
+        ram_bytes=ram_bound(case.limits, case.setting.device),
         fixed_bytes=(1.0 - weights) * needed,
         per_file_byte=weights * needed / max(1.0, like.disk_bytes.high),
         kv_bytes=like.kv_bytes,

@@ -72,13 +72,20 @@ def ram_limit(limits: Limits, device: DeviceProfile) -> int | None:
     return device.ram_budget_bytes if limits.max_ram_bytes is None else limits.max_ram_bytes
 
 
+def ram_bound(limits: Limits, device: DeviceProfile) -> int | None:
+    """The most that can be there: `ram_limit`, or, where nobody knows it, all memory of the device."""
+    limit, whole = ram_limit(limits, device), device.ram.total_bytes.value
+    return limit if limit is not None or whole is None else int(whole)
+
+
 def held_limits(candidate: Candidate, setting: Setting, limits: Limits) -> tuple[Held, ...]:
     """Every limit that is asked and that the candidate has an estimate for."""
     device = setting.device
-    ram, own = ram_limit(limits, device), limits.max_ram_bytes is None
+    ram, own = ram_bound(limits, device), limits.max_ram_bytes is None
     found: list[Held] = []
     if ram is not None:
-        told = f"needs more RAM than {f'{device.title} lets an app use' if own else '--max-ram'}"
+        its = f"{device.title} {'has' if device.ram_budget_bytes is None else 'lets an app use'}"
+        told = f"needs more RAM than {its if own else '--max-ram'}"
         counted = counted_bytes(candidate, device)
         found.append(Held("RAM", "--max-ram", "bytes", "max", ram, counted, told, from_device=own))
     if limits.max_disk_bytes is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.costs import Phase
 from edgekit.costs.rates import rate
+from edgekit.report import show
 from edgekit.rules.case import Case
 
 
@@ -30,7 +31,9 @@ def unknown_ram(case: Case) -> str | None:
     device = case.setting.device
     if device.ram_budget_bytes is not None or case.limits.max_ram_bytes is not None:
         return None
-    return "no memory limit could be held: what it lets an app use is not known; --max-ram sets one"
+    whole = device.ram.total_bytes.value
+    held = "no memory limit is held" if whole is None else f"only its whole memory, {show(whole, 'bytes')}, is held"
+    return f"what it lets an app use is not known, so {held}; --max-ram sets a limit"
 
 
 _RATES = {"flops": "float32 throughput", "int8_ops": "8-bit throughput", "bytes": "memory bandwidth"}

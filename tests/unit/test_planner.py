@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fixtures.plans import BOTH, MIB, asked, candidate, decoder, exactly, memory, model
+from fixtures.plans import BOTH, MIB, asked, candidate, decoder, exactly, figure, memory, model
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,10 +43,20 @@ def test_what_straddles_a_limit_is_kept_and_marked() -> None:
 
 def test_unknown_ram_rejects_nothing_and_says_so() -> None:
     huge = candidate(8, 2**45)
-    made = plan(DECODER, asked(None), Limits(), [huge], BOTH)
+    nobody_knows = Ram(total_bytes=figure(None), app_bytes=figure(None))
+    made = plan(DECODER, asked(ram=nobody_knows), Limits(), [huge], BOTH)
     assert made.candidates == (huge,)
     assert made.ram_limit_bytes is None
     assert "unknown-ram" in [remark.rule for remark in made.remarks]
+
+
+def test_what_an_app_may_use_is_never_more_than_all_there_is() -> None:
+    everything, more = candidate(4, 2**34), candidate(8, 2**34 + 1)
+    made = plan(DECODER, asked(None), Limits(), [everything, more], BOTH)
+    assert made.candidates == (everything,)
+    assert made.ram_limit_bytes is None
+    assert made.rejections[0].reason == "needs more RAM than A box has"
+    assert "--max-ram" not in made.rejections[0].remedy
 
 
 def test_max_ram_overrides_the_device() -> None:

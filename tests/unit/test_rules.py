@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 from fixtures import tiny_tokenizers
 from fixtures.costing import machine, row
 from fixtures.gguf_models import LLAMA, planned
-from fixtures.plans import asked, candidate, exactly, gptq, model
+from fixtures.plans import asked, candidate, exactly, figure, gptq, model
 from fixtures.quantized_models import quantized_llama
 from fixtures.shaped_models import bert, resnet, vit
 
 from edgekit.costs import MemoryTerm, Setting, Term, Work
 from edgekit.costs.factors import Factors
-from edgekit.device.profile import Gpu
-from edgekit.limits import Limits, Preferences
-from edgekit.model import TensorInfo, TextSetup, open_model
+from edgekit.device.profile import Gpu, Ram
+from edgekit.fidelity import Truth, compare
+from edgekit.limits import FIDELITY_LIMITS, Limits, Preferences
+from edgekit.model import Task, TensorInfo, TextSetup, open_model
 from edgekit.planner import plan, propose
 from edgekit.rules import RULES, Case, Remark, remarks, tightened
 from edgekit.strategies import Candidate
@@ -80,7 +82,10 @@ BITES: dict[str, list[tuple[Case, str]]] = {
     "shared-gpu": [(case(setting=asked(gpu=GPU)), "Big GPU shares the memory")],
     "cpu-only": [(case(setting=asked(gpu=GPU)), "runs on the CPU")],
     "anonymous": [(case(setting=asked(counted="anonymous")), "pages of the mapped file are left out")],
-    "unknown-ram": [(case(setting=asked(None)), "no memory limit could be held")],
+    "unknown-ram": [
+        (case(setting=asked(None)), "only its whole memory, 16.0 GiB, is held"),
+        (case(setting=asked(ram=Ram(total_bytes=figure(None), app_bytes=figure(None)))), "no memory limit is held"),
+    ],
     "unknown-speed": [(case(Q8), "no speed was estimated because")],
 }
 SILENT: dict[str, list[Case]] = {
@@ -209,10 +214,23 @@ def test_a_strategys_note_is_told_unless_a_rule_told_it() -> None:
 
 
 def test_sensitivity_tightens_what_the_user_left() -> None:
-    assert tightened(Limits(), Preferences()) == Limits()
-    high = tightened(Limits(max_kl=0.5, max_ram_bytes=7), SENSITIVE)
-    assert high == Limits(max_kl=0.5, min_top1=0.95, min_cosine=0.99, min_agreement=0.995, max_ram_bytes=7)
-    assert tightened(high, SENSITIVE) == high
+    assert tightened(Limits(), Preferences(), "causal-lm") == Limits()
+    high = tightened(Limits(max_kl=0.5, max_ram_bytes=7), SENSITIVE, "causal-lm")
+    assert high == Limits(max_kl=0.5, min_top1=0.95, max_ram_bytes=7)
+    assert tightened(high, SENSITIVE, "causal-lm") == high
+
+
+@pytest.mark.parametrize("task", get_args(Task))
+def test_sensitivity_tightens_what_is_measured_of_the_task_and_nothing_else(task: Task) -> None:
+    """A limit of another task's figure would be missed by every bundle: nothing measures it."""
+    held = tightened(Limits(), SENSITIVE, task).changed()
+    answers = np.eye(3, dtype=np.float32)
+    figures = compare(task, [(answers, answers)], Truth(ids=[[0, 1, 2]])).figures
+    assert held
+    assert set(held) <= {FIDELITY_LIMITS[name][1] for name in figures if name in FIDELITY_LIMITS}
+    (told,) = [each.reason for each in remarks(case(model=model(task), preferences=SENSITIVE), [])
+               if each.rule == "sensitive-limits"]  # fmt: skip
+    assert told.count("--") == 1 + len(held)
 
 
 ENCODER = bert(width=64, vocabulary=4000)
