@@ -23,7 +23,7 @@ import numpy as np
 from harness.checkpoints import write_checkpoint
 from harness.fitting import Fit, collinear, fit, groups, undecided
 from harness.machine import OtherLoad, heading, machine
-from harness.points import Point, best_rates, points, read_points, terms_of, write_points
+from harness.points import Point, median_rates, points, read_points, terms_of, write_points
 from harness.probing import DISTURBED, Reading, readings, stage
 from harness.results import parser
 from harness.shapes import FIT_SHAPES, Shape
@@ -81,30 +81,28 @@ def measure_all(shapes: Sequence[Shape], path: Path) -> None:
     facts = machine()
     print(heading(facts))
     started, load = time.monotonic(), OtherLoad()
-    found: list[Point] = []
-    rates: dict[str, Any] = {}
-    before = detect()
+    taken: dict[str, list[Taken]] = {}
+    machines = [detect()]
     with tempfile.TemporaryDirectory(prefix="planner-fit-") as scratch:
         for shape in shapes:
             begun = time.monotonic()
-            taken = list(measure_shape(shape, before, Path(scratch)))
-            after = detect()
-            for candidate, threads, measured in taken:
-                found += points(shape.name, candidate, threads, measured, (before, after))
-            rates[shape.name] = {
-                when: {threads: best_rates((profile,), threads) for threads in THREADS}
-                for when, profile in (("before", before), ("after", after))
-            }
-            before = after
-            told(f"{shape.name}: {time.monotonic() - begun:.0f} s, {len(found)} points so far")
+            taken[shape.name] = list(measure_shape(shape, machines[-1], Path(scratch)))
+            machines.append(detect())
+            told(f"{shape.name}: {time.monotonic() - begun:.0f} s")
+    found = [
+        point
+        for number, (name, each) in enumerate(taken.items())
+        for candidate, threads, measured in each
+        for point in points(name, candidate, threads, measured, machines[max(0, number - 1) : number + 3])
+    ]
     provenance = {
         "command": "python benchmarks/planner_fit.py",
         "date": time.strftime("%Y-%m-%d"),
         "seconds": round(time.monotonic() - started),
         "other_load_share": load.share(),
-        "isa_classes": isa_classes(before),
+        "isa_classes": isa_classes(machines[0]),
         "machine": facts,
-        "rates": rates,
+        "rates": [{threads: median_rates((each,), threads) for threads in THREADS} for each in machines],
     }
     path.parent.mkdir(exist_ok=True)
     write_points(path, provenance, found)
@@ -115,9 +113,10 @@ def isa_classes(host: DeviceProfile) -> dict[str, str]:
     return {engine: isa_class(host, engine) for engine in ENGINE_PACKAGES}
 
 
-def measure_shape(
-    shape: Shape, host: DeviceProfile, scratch: Path
-) -> Iterator[tuple[Candidate, int, tuple[Reading, ...]]]:
+Taken = tuple[Candidate, int, tuple[Reading, ...]]
+
+
+def measure_shape(shape: Shape, host: DeviceProfile, scratch: Path) -> Iterator[Taken]:
     """Every candidate with every number of threads, and what was read of it."""
     folder = write_checkpoint(shape, scratch / "model")
     model = open_model(folder)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from edgekit.costs import Phase, Term, Work
@@ -19,9 +20,9 @@ from harness.probing import Reading
 class Point:
     """One measurement. `terms` are (name, amount, unit), amounts in bytes and unit "bytes" for the phase "memory".
 
-    `rates` are units per second of the machine for these threads, the better of those measured before and after the
-    shape; `measured` is in seconds or bytes, between its quartiles `low` and `high`. `other_load` is the share of all
-    cores that other processes took while it was measured.
+    `rates` are units per second of the machine for these threads, the median of those measured nearest in time;
+    `measured` is in seconds or bytes, between its quartiles `low` and `high`. `other_load` is the share of all cores
+    that other processes took while it was measured.
     """
 
     shape: str
@@ -46,7 +47,7 @@ def points(
     machines: Sequence[DeviceProfile],
 ) -> Iterator[Point]:
     """The readings that the candidate told work for."""
-    rates = best_rates(machines, threads)
+    rates = median_rates(machines, threads)
     for each in readings:
         terms = terms_of(candidate.work, each.phase, each.tokens)
         if terms:
@@ -77,9 +78,10 @@ def terms_of(work: Work | None, phase: Phase, tokens: int) -> tuple[tuple[str, f
     return tuple((term.name, term.amount, term.unit) for term in terms if term.amount > 0)
 
 
-def best_rates(machines: Sequence[DeviceProfile], threads: int) -> dict[str, float]:
+def median_rates(machines: Sequence[DeviceProfile], threads: int) -> dict[str, float]:
+    """Other load slows bursts down, and now and then a virtual machine finds twice its bandwidth: hence the median."""
     found = {unit: [rate(machine, unit, threads) for machine in machines] for unit in UNITS}
-    return {unit: max(each.mid for each in rates if each) for unit, rates in found.items() if any(rates)}
+    return {unit: median(each.mid for each in rates if each) for unit, rates in found.items() if any(rates)}
 
 
 def write_points(path: Path, provenance: Mapping[str, Any], measured: Sequence[Point]) -> None:

@@ -112,7 +112,7 @@ def _decoder(
 FIT_SHAPES: tuple[Shape, ...] = (
     _encoder(4, 128, 2, 512, 30522),
     _encoder(4, 256, 4, 1024, 12000, (*ONNX, "gguf Q8_0", "gguf F16")),
-    _encoder(12, 256, 4, 1024, 8000),
+    _encoder(12, 256, 8, 1024, 8000, (*ONNX, "gguf Q8_0")),
     _encoder(12, 312, 12, 1200, 21128),
     _encoder(6, 512, 8, 2048, 30522, (*ONNX, "gguf Q8_0", "gguf Q4_K_M")),
     _encoder(3, 768, 12, 3072, 16000, (*ONNX, "gguf Q8_0")),
@@ -121,7 +121,7 @@ FIT_SHAPES: tuple[Shape, ...] = (
     _resnet((32, 64, 128, 256), (2, 2, 2, 2), "basic"),
     _resnet((128, 256, 512), (2, 2, 2), "bottleneck"),
     _mobilenet(0.5),
-    _decoder("Llama", 10, 320, (5, 5), 896, 24000, ("F16", "Q8_0", "Q5_K_M", "Q4_K_M"), (16, 128, 512)),
+    _decoder("Llama", 20, 320, (5, 1), 896, 24000, ("F16", "Q8_0", "Q5_K_M", "Q4_K_M"), (16, 128, 512)),
     _decoder(
         "Llama",
         8,
@@ -134,6 +134,7 @@ FIT_SHAPES: tuple[Shape, ...] = (
     ),
     _decoder("Qwen2", 12, 640, (10, 2), 2560, 50000, ("Q8_0", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS")),
     _decoder("Llama", 16, 768, (12, 4), 2304, 20000, ("Q6_K", "Q4_K_M", "Q4_0", "Q2_K")),
+    _decoder("Llama", 28, 704, (11, 1), 1920, 40000, ("Q8_0", "Q5_K_M", "Q4_K_M", "Q4_0")),
     _decoder("Qwen2", 10, 1024, (16, 4), 2816, 32000, ("F16", "Q8_0", "Q5_K_M", "Q4_K_M")),
     _decoder("Qwen2", 8, 1536, (12, 2), 4096, 64000, ("Q8_0", "Q4_K_M", "Q4_0")),
 )
