@@ -22,7 +22,6 @@ Phase "memory", at the longest input (`memory`):
     libraries                the same, mapped from files
     tokenizer                its vocabulary, by its kind and the size of tokenizer.json
     weights                  the model file: all of it is copied, the file itself is not kept
-    freed weights            originals of repacked weights that the allocator keeps
     reordered convolutions   copies that are made while loading
     loading                  the largest weight once more, where nothing later needs as much
     activations              attention scores twice, and the widest layer

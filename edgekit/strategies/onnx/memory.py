@@ -31,7 +31,6 @@ _PROCESS_BYTES = 24.4 * MIB
 _NODE_BYTES = 10_000
 _LIBRARY_BYTES, _TEXT_LIBRARY_BYTES = 35.5 * MIB, 38.6 * MIB
 """Pages of the same, mapped from files; with the tokenizers library."""
-_KEPT_BYTES = 1.3 * MIB
 _RUN_BYTES = 2.0 * MIB
 _UNKNOWN_CHANNELS = 64
 """Of the widest feature map, at half the picture's size, in nets of other families: as ResNet and MobileNet have."""
@@ -43,14 +42,12 @@ _WIDE_MASKS = frozenset(["distilbert"])
 
 @dataclass(frozen=True)
 class _Weights:
-    """Bytes of the engine's weights: all, the largest, those repacked for products, and what repacking leaves behind.
-
-    `reordered` are copies of convolutions made while loading.
+    """Bytes of the engine's weights: the largest, those repacked for products, and copies of convolutions made while
+    loading. The originals of what is copied are given back (the runtime sees to that).
     """
 
     largest: float
     packed: float
-    freed: float
     reordered: float
 
 
@@ -60,7 +57,6 @@ def memory_terms(model: SourceModel, bits: int) -> tuple[MemoryTerm, ...]:
     weights = _weights(model, bits)
     tokenizer = 0.0 if model.text is None else tokenizer_bytes(model)
     activations = _activation_bytes(model, bits)
-    freed = max(0.0, weights.freed - tokenizer / 2)  # the tokenizer is loaded last and fills half of these gaps
     libraries = _LIBRARY_BYTES if model.text is None else _TEXT_LIBRARY_BYTES
     terms = [
         MemoryTerm("process", _PROCESS_BYTES + _NODE_BYTES * _nodes(model), "anonymous"),
@@ -72,9 +68,8 @@ def memory_terms(model: SourceModel, bits: int) -> tuple[MemoryTerm, ...]:
         terms.append(MemoryTerm("packed weights", weights.packed, "anonymous"))
         terms.append(MemoryTerm("mapped weights", _mapped_bytes(model, disk - weights.packed), "file"))
     else:
-        loading = max(0.0, weights.largest - tokenizer - freed - activations)
+        loading = max(0.0, weights.largest - tokenizer - activations)
         terms.append(MemoryTerm("weights", disk, "anonymous"))
-        terms.append(MemoryTerm("freed weights", freed, "anonymous"))
         terms.append(MemoryTerm("reordered convolutions", weights.reordered, "anonymous"))
         terms.append(MemoryTerm("loading", loading, "anonymous"))
     return tuple(term for term in terms if term.bytes > 0)
@@ -82,9 +77,9 @@ def memory_terms(model: SourceModel, bits: int) -> tuple[MemoryTerm, ...]:
 
 def _weights(model: SourceModel, bits: int) -> _Weights:
     if as_is(model) is not None:
-        return _Weights(0.0, 0.0, 0.0, 0.0)
+        return _Weights(0.0, 0.0, 0.0)
     static = is_convolutional(model)
-    largest = packed = freed = reordered = 0.0
+    largest = packed = reordered = 0.0
     for tensor, kind in stored(model):
         whole = kind in ("convolution", "depthwise")
         narrow = kind == "product" and outputs_of(tensor, model) < SMALLEST_OUTPUT
@@ -93,13 +88,10 @@ def _weights(model: SourceModel, bits: int) -> _Weights:
         largest = max(largest, size)
         if kind == "product":
             packed += size
-            freed += min(size, _KEPT_BYTES)
-        elif whole and small:
-            freed += size
-        elif whole:
+        elif whole and not small:
             wide = tensor.elements > tensor.shape[0] * tensor.shape[1]
             reordered += (2.0 if wide and static else 1.0) * size
-    return _Weights(largest, packed, freed, reordered)
+    return _Weights(largest, packed, reordered)
 
 
 def _mapped_bytes(model: SourceModel, unpacked: float) -> float:
