@@ -80,8 +80,8 @@ def plan(
     kept, over, unusable = _held(proposed, case, engines, doubts)
     doubted = {each.label: names for each in kept if (names := may_miss(each, setting, limits))}
     told = [
-        _rejection(candidate, held, remedy(candidate, held, model, setting, siblings, kept, doubted))
-        for candidate, held in over
+        _rejection(candidate, missed[0], remedy(candidate, missed, model, setting, siblings, kept, doubted))
+        for candidate, missed in over
     ]
     student = None if any(is_quantized(each) for each in kept) else fitting_student(case, over)
     return Plan(
@@ -112,11 +112,11 @@ def _held(
     unusable: list[Rejection] = []
     for candidate in in_order(proposed, case, lambda each: doubts[each.label] != ""):
         rejection = _unusable(candidate, case, engines, doubts[candidate.label])
-        worst = broken(candidate, case.setting, case.limits)
+        missed = broken(candidate, case.setting, case.limits)
         if rejection is not None:
             unusable.append(rejection)
-        elif worst is not None:
-            over.append((candidate, worst))
+        elif missed:
+            over.append((candidate, missed))
         else:
             kept.append(candidate)
     return kept, over, unusable

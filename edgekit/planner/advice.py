@@ -17,7 +17,10 @@ from edgekit.students import INT8, Q4_K_M, Q8_0, Budget, Student, fitting
 _FEWEST_BITS = 1.5
 """Below this no type is worth naming: what is left of a model is not that model."""
 
-Broken = tuple[Candidate, Held]
+Broken = tuple[Candidate, tuple[Held, ...]]
+"""A candidate with the limits that it cannot hold, the one most over first."""
+
+_SIZES = frozenset(["RAM", "disk"])
 
 
 def advice(
@@ -31,14 +34,14 @@ def advice(
         *_smaller_model(case, student),
     ]
     if not found and over:
-        nearest = min(range(len(over)), key=lambda index: (over[index][1].overshoot, index))
+        nearest = min(range(len(over)), key=lambda index: (over[index][1][0].overshoot, index))
         found = [f"nearest: {over[nearest][0].label}: {told[nearest].remedy}"]
     return tuple(found)
 
 
 def fitting_student(case: Case, over: Sequence[Broken]) -> Student | None:
     """The student that would hold the limits on disk and RAM, where no quantized candidate does."""
-    quantized = [candidate for candidate, held in over if is_quantized(candidate) and held.name in ("RAM", "disk")]
+    quantized = [candidate for candidate, missed in over if is_quantized(candidate) and _only_size(missed)]
     if not quantized:
         return None
     packing = INT8
@@ -80,8 +83,9 @@ def _is_fixed(term: MemoryTerm, others: Sequence[AbstractSet[tuple[str, float]]]
 
 def _smaller_context(case: Case, over: Sequence[Broken]) -> list[str]:
     best: tuple[bool, bool, int, str] | None = None
-    for candidate, held in over:
-        found = fitting_context(candidate, held, case.model, case.setting) if held.name == "RAM" else None
+    for candidate, missed in over:
+        only_ram = [held.name for held in missed] == ["RAM"]
+        found = fitting_context(candidate, missed[0], case.model, case.setting) if only_ram else None
         if found is not None:
             tokens, sure = found
             faithful = not is_aggressive(candidate, case.model, case.preferences)
@@ -95,11 +99,14 @@ def _smaller_context(case: Case, over: Sequence[Broken]) -> list[str]:
 
 def _fewer_bits(case: Case, over: Sequence[Broken]) -> list[str]:
     """The bits a weight at which the file of one of the candidates would be small enough, at most."""
-    sized = [(candidate, held) for candidate, held in over if held.name in ("RAM", "disk")]
+    sized = [(candidate, missed) for candidate, missed in over if _shrinks_with_file(candidate, missed, case)]
     if not sized or case.model.parameters == 0:
         return []
     per_bit = case.model.parameters / 8
-    bits = max((candidate.disk_bytes.mid - (held.pessimistic - held.limit)) / per_bit for candidate, held in sized)
+    bits = max(
+        (candidate.disk_bytes.mid - max(held.pessimistic - held.limit for held in missed)) / per_bit
+        for candidate, missed in sized
+    )
     smallest = min((candidate for candidate, _ in sized), key=lambda each: (each.disk_bytes.mid, each.label))
     fewest = smallest.disk_bytes.mid / per_bit
     if not _FEWEST_BITS <= bits < fewest:
@@ -110,9 +117,20 @@ def _fewer_bits(case: Case, over: Sequence[Broken]) -> list[str]:
     ]
 
 
+def _only_size(missed: Sequence[Held]) -> bool:
+    return all(held.name in _SIZES for held in missed)
+
+
+def _shrinks_with_file(candidate: Candidate, missed: Sequence[Held], case: Case) -> bool:
+    """Whether a smaller file is what would help. Where mapped pages do not count, it helps no llama.cpp model's RAM."""
+    uncounted = case.setting.device.ram.counted == "anonymous" and candidate.engine == "llama.cpp"
+    return _only_size(missed) and not (uncounted and any(held.name == "RAM" for held in missed))
+
+
 def _larger_device(over: Sequence[Broken], siblings: Sequence[Sibling]) -> list[str]:
-    for candidate, held in over:
-        found = larger_device(held, siblings) if held.name == "RAM" and held.from_device else []
+    for candidate, missed in over:
+        alone = len(missed) == 1 and missed[0].from_device
+        found = larger_device(missed[0], siblings) if alone else []
         if found:
             return [f"a larger device: {candidate.label} {found[0]}"]
     return []

@@ -101,12 +101,17 @@ def held_limits(candidate: Candidate, setting: Setting, limits: Limits) -> tuple
     return tuple(found)
 
 
-def broken(candidate: Candidate, setting: Setting, limits: Limits) -> Held | None:
-    """The limit that is most over, relatively; None where every limit may hold."""
-    worst = max(held_limits(candidate, setting, limits), key=lambda held: held.overshoot, default=None)
-    return worst if worst is not None and worst.overshoot > 0 else None
+def broken(candidate: Candidate, setting: Setting, limits: Limits) -> tuple[Held, ...]:
+    """Every limit that cannot hold, the one that is most over, relatively, first."""
+    over = (held for held in held_limits(candidate, setting, limits) if held.overshoot > 0)
+    return tuple(sorted(over, key=lambda held: -held.overshoot))
 
 
 def may_miss(candidate: Candidate, setting: Setting, limits: Limits) -> tuple[str, ...]:
-    """The names of the limits that the candidate's intervals straddle."""
-    return tuple(held.name for held in held_limits(candidate, setting, limits) if held.may_miss)
+    """The names of the limits that the candidate's intervals straddle, or that are asked and have no estimate."""
+    straddled = [held.name for held in held_limits(candidate, setting, limits) if held.may_miss]
+    if limits.max_latency_ms is not None and candidate.latency_ms is None:
+        straddled.append("latency")
+    if limits.min_tokens_per_s is not None and candidate.tokens_per_s is None:
+        straddled.append("decode speed")
+    return tuple(straddled)

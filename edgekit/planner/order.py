@@ -5,9 +5,10 @@ The one exception are types that measured fidelity speaks against, which go last
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
-from edgekit.costs import TIMED_TOKENS
+from edgekit.costs import TIMED_TOKENS, Phase
 from edgekit.rules import Case
 from edgekit.rules.traits import (
     LONG_PROMPT_TOKENS,
@@ -27,8 +28,9 @@ def in_order(offers: Sequence[Candidate], case: Case, doubted: Callable[[Candida
     """The offers, the best first: by `case.preferences`, after what the rules say whatever is preferred.
 
     No preference: the most faithful quantized one, of the task's engine before the other, ties to the faster; the
-    unquantized ones are the fallback. accuracy: the most faithful. speed: the fastest; intervals that overlap are a tie
-    and go to the more faithful, unknown speeds last. size: the fewest bytes.
+    unquantized ones are the fallback. accuracy: the most faithful. speed: the fastest; what is too close to tell is a
+    tie and goes to the more faithful; unknown speeds come last, quantized ones before the fallback. size: the fewest
+    bytes.
     """
     by_preference = _PREFERENCES[case.preferences.prefer or "quantized"](offers, case)
     return sorted(offers, key=lambda each: (_tier(each, case, doubted), *by_preference(each)))
@@ -68,10 +70,11 @@ def _small_first(offers: Sequence[Candidate], case: Case) -> Callable[[Candidate
 def _fast_first(offers: Sequence[Candidate], case: Case) -> Callable[[Candidate], Key]:
     engine = task_engine(case.model.task)
     costs = {each.label: cost_ms(each, case) for each in offers}
-    groups = ties({label: (low, high) for label, (low, high, _) in costs.items()})
+    groups = ties({each.label: _comparable(costs[each.label], each, case) for each in offers})
     return lambda each: (
         is_held_back(each, case.model, case.setting),
         groups[each.label],
+        math.isinf(costs[each.label][0]) and not is_quantized(each),
         -each.faithfulness,
         each.engine != engine,
         each.label,
@@ -84,6 +87,20 @@ _PREFERENCES = {
     "size": _small_first,
     "speed": _fast_first,
 }
+
+
+def _comparable(cost: tuple[float, float, float], candidate: Candidate, case: Case) -> tuple[float, float]:
+    """The cost's interval as far as it is the candidate's own: around its middle, and no wider than its engine's
+    factors were found to be off. What nobody knows of the device moves all candidates alike and tells none apart.
+    """
+    low, high, _ = cost
+    phase: Phase = "decode" if case.model.task == "causal-lm" else "encode"
+    found = case.setting.factors.row(candidate.engine, phase, case.setting.device)
+    if found is None or not 0 < low <= high < math.inf:
+        return low, high
+    width = min(math.sqrt(high / low), math.sqrt(found[0].high / found[0].low))
+    middle = math.sqrt(low) * math.sqrt(high)
+    return middle / width, middle * width
 
 
 def ties(intervals: dict[str, tuple[float, float]]) -> dict[str, int]:

@@ -20,16 +20,19 @@ _MOST_TOLD = 2
 
 def remedy(
     candidate: Candidate,
-    held: Held,
+    missed: Sequence[Held],
     model: SourceModel,
     setting: Setting,
     siblings: Sequence[Sibling],
     kept: Sequence[Candidate],
     doubted: Collection[str],
 ) -> str:
-    """Up to two changes, the smallest first; never empty. `doubted` are labels of those kept that may miss."""
+    """Up to two changes, the smallest first; never empty. Each is enough: where several limits are `missed`, a change
+    to one of them is not told alone. `doubted` are labels of those kept that may miss.
+    """
+    held, alone = missed[0], len(missed) == 1
     told: list[str] = []
-    if held.name == "RAM":
+    if held.name == "RAM" and alone:
         told += _less_context(candidate, held, model, setting)
         if held.from_device:
             told += _entitled(held, setting)
@@ -38,8 +41,8 @@ def remedy(
     if fewer:
         best = max(fewer, key=lambda each: each.faithfulness).label
         told.append(f"{best} {'may fit' if best in doubted else 'fits'}")
-    if not held.from_device:
-        told.append(f"{held.flag} {_flag_value(held)} would allow it")
+    if not (held.from_device and alone):
+        told.append(f"{' and '.join(map(_raised, missed))} would allow it")
     if not told:
         share = held.limit / held.optimistic
         told.append(f"{show(held.pessimistic, held.unit)} for an app, or a model {share:.0%} of this size")
@@ -113,6 +116,10 @@ def larger_device(held: Held, siblings: Sequence[Sibling]) -> list[str]:
             if sibling.app_bytes is not None and sibling.app_bytes >= needed:
                 return [f"{verb} the {sibling.title}"]
     return []
+
+
+def _raised(held: Held) -> str:
+    return f"{show(held.pessimistic, held.unit)} for an app" if held.from_device else f"{held.flag} {_flag_value(held)}"
 
 
 def _flag_value(held: Held) -> str:

@@ -41,6 +41,12 @@ def test_what_straddles_a_limit_is_kept_and_marked() -> None:
     assert made.may_miss == {"gguf Q8": ("RAM",)}
 
 
+def test_a_limit_on_an_unknown_speed_may_be_missed() -> None:
+    unknown, known = candidate(8, 1), candidate(4, 1, tokens_per_s=exactly(9), latency_ms=exactly(9))
+    made = plan(DECODER, asked(), Limits(min_tokens_per_s=5, max_latency_ms=10), [unknown, known], BOTH)
+    assert made.may_miss == {unknown.label: ("latency", "decode speed")}
+
+
 def test_unknown_ram_rejects_nothing_and_says_so() -> None:
     huge = candidate(8, 2**45)
     nobody_knows = Ram(total_bytes=figure(None), app_bytes=figure(None))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from fixtures.costing import row
 from fixtures.plans import BOTH, asked, candidate, exactly, gptq, model
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.costs import Estimate
+from edgekit.costs.factors import Factors
 from edgekit.limits import Limits, Preferences
 from edgekit.planner import plan
 from edgekit.planner.order import ties
@@ -57,6 +60,25 @@ def test_speed_goes_by_time_overlaps_to_the_more_faithful_unknown_last() -> None
         candidate(8.5, 1, tokens_per_s=Estimate(10, 14, "")),
     ]
     assert order(offers, prefer="speed") == [5.7, 4.9, 8.5, 32]
+
+
+def test_what_is_not_known_of_the_device_makes_no_tie() -> None:
+    """Both intervals are four times as wide as the factors are off, by a bandwidth that is the same for both."""
+    factors = Factors((row({}, "decode", engine="llama.cpp", low=0.9, high=1.2),))
+    setting = replace(asked(), factors=factors)
+
+    def first(fast_low: float) -> Candidate:
+        slow, fast = (
+            candidate(bits, 1, tokens_per_s=Estimate(low, 4 * low, "")) for bits, low in ((16, 10), (8.5, fast_low))
+        )
+        return plan(model(), setting, Limits(), [slow, fast], BOTH, Preferences(prefer="speed")).candidates[0]
+
+    assert first(13.4).faithfulness == 8.5  # more than 1.2 / 0.9 apart
+    assert first(13.3).faithfulness == 16
+
+
+def test_of_unknown_speeds_the_fallback_is_last() -> None:
+    assert order([candidate(16, 1), candidate(8.5, 1), candidate(4.9, 1)], prefer="speed") == [8.5, 4.9, 16]
 
 
 def test_encoders_are_not_sent_to_four_bits_for_speed() -> None:

@@ -109,6 +109,30 @@ def test_the_flag_that_would_allow_it_does(limits: Limits, changes: dict[str, Es
     assert not again.may_miss
 
 
+def test_of_several_limits_no_change_of_one_is_told_as_enough() -> None:
+    over = candidate(8, 120_000_000, kv_bytes=100_000_000, disk_bytes=exactly(60_000_000))
+    limits = Limits(max_ram_bytes=50_000_000, max_disk_bytes=20_000_000)
+    made = plan(model(), asked(), limits, [over], BOTH)
+    assert remedy(made) == "--max-disk 60MB and --max-ram 120MB would allow it"
+    assert made.advice == (f"nearest: {over.label}: {remedy(made)}",)
+    made = plan(model(), asked(50_000_000), replace(limits, max_ram_bytes=None), [over], BOTH,
+                siblings=(Larger("big", "big box", 2**40),))  # fmt: skip
+    assert remedy(made) == "--max-disk 60MB and 114.4 MiB for an app would allow it"
+
+
+def test_bits_are_told_only_where_they_would_hold_every_limit() -> None:
+    source = decoder()
+    per_bit = source.parameters / 8
+    over = candidate(8.5, 0, disk_bytes=exactly(8.5 * per_bit), ram_bytes=exactly(8.5 * per_bit + 60 * MIB))
+    disk = Limits(max_disk_bytes=int(4 * per_bit))
+    assert plan(source, asked(), disk, [over], BOTH).advice[0].startswith("a lower bit width: about 4.0 bits")
+    both = plan(source, asked(), replace(disk, max_ram_bytes=50 * MIB), [over], BOTH).advice
+    assert not any("bit width" in line for line in both)
+    phone = asked(50 * MIB, counted="anonymous")  # the mapped file does not count there
+    held = plan(source, phone, Limits(), [replace(over, ram_bytes=exactly(60 * MIB))], BOTH).advice
+    assert not any("bit width" in line for line in held)
+
+
 def test_a_kept_candidate_of_fewer_bits_is_named() -> None:
     kept, over = candidate(4.9, 90), candidate(8.5, 150)
     assert remedy(plan(model(), asked(100), Limits(), [over, kept], BOTH)) == "gguf Q4.9 fits"
