@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 from edgekit.costs import MemoryTerm
-from edgekit.planner.holding import Held, counted_bytes, ram_bound
+from edgekit.planner.holding import Held, counted_bytes, ram_limit, whole_ram
 from edgekit.planner.remedies import cached_tokens, fitting_context, larger_device
 from edgekit.planner.values import Sibling
 from edgekit.rules import Case
@@ -20,7 +20,7 @@ _FEWEST_BITS = 1.5
 Broken = tuple[Candidate, tuple[Held, ...]]
 """A candidate with the limits that it cannot hold, the one most over first."""
 
-_SIZES = frozenset(["RAM", "disk"])
+_SIZES = frozenset(["RAM", "whole RAM", "disk"])
 
 
 def advice(
@@ -65,9 +65,11 @@ def _budget(like: Candidate, yardsticks: Sequence[Candidate], case: Case) -> Bud
         ]
         fixed = sum(term.bytes for term in terms if _is_fixed(term, others))
         weights = 1.0 - fixed / max(1.0, sum(term.bytes for term in terms))
+    whole = whole_ram(case.limits, case.setting.device)
+    room = None if whole is None else max(0.0, whole - like.ram_bytes.high + like.disk_bytes.high)
     return Budget(
-        disk_bytes=case.limits.max_disk_bytes,
-        ram_bytes=ram_bound(case.limits, case.setting.device),
+        disk_bytes=min((size for size in (case.limits.max_disk_bytes, room) if size is not None), default=None),
+        ram_bytes=ram_limit(case.limits, case.setting.device),
         fixed_bytes=(1.0 - weights) * needed,
         per_file_byte=weights * needed / max(1.0, like.disk_bytes.high),
         kv_bytes=like.kv_bytes,
@@ -129,7 +131,7 @@ def _shrinks_with_file(candidate: Candidate, missed: Sequence[Held], case: Case)
 
 def _larger_device(over: Sequence[Broken], siblings: Sequence[Sibling]) -> list[str]:
     for candidate, missed in over:
-        alone = len(missed) == 1 and missed[0].from_device
+        alone = [(held.name, held.from_device) for held in missed] == [("RAM", True)]
         found = larger_device(missed[0], siblings) if alone else []
         if found:
             return [f"a larger device: {candidate.label} {found[0]}"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgekit.costs import Estimate, Setting
 from edgekit.device import DeviceProfile
 from edgekit.limits import Limits
+from edgekit.rules.traits import copied_bytes
 from edgekit.strategies import Candidate
 
 
@@ -72,22 +73,33 @@ def ram_limit(limits: Limits, device: DeviceProfile) -> int | None:
     return device.ram_budget_bytes if limits.max_ram_bytes is None else limits.max_ram_bytes
 
 
-def ram_bound(limits: Limits, device: DeviceProfile) -> int | None:
-    """The most that can be there: `ram_limit`, or, where nobody knows it, all memory of the device."""
-    limit, whole = ram_limit(limits, device), device.ram.total_bytes.value
-    return limit if limit is not None or whole is None else int(whole)
+def whole_ram(limits: Limits, device: DeviceProfile) -> float | None:
+    """All memory of the device, where it says more than `ram_limit` does: where that is unknown, or leaves out the
+    pages of a mapped file. A file that memory cannot hold is read from storage again for every token.
+    """
+    tells_more = device.ram.counted == "anonymous" or ram_limit(limits, device) is None
+    return device.ram.total_bytes.value if tells_more else None
+
+
+def _reread_bytes(candidate: Candidate) -> Estimate:
+    """The peak without the mapped originals of weights that are read from a copy: those are read once."""
+    copied, peak = copied_bytes(candidate), candidate.ram_bytes
+    return replace(peak, low=max(0.0, peak.low - copied), high=max(0.0, peak.high - copied))
 
 
 def held_limits(candidate: Candidate, setting: Setting, limits: Limits) -> tuple[Held, ...]:
     """Every limit that is asked and that the candidate has an estimate for."""
     device = setting.device
-    ram, own = ram_bound(limits, device), limits.max_ram_bytes is None
+    ram, own = ram_limit(limits, device), limits.max_ram_bytes is None
+    whole = whole_ram(limits, device)
     found: list[Held] = []
     if ram is not None:
-        its = f"{device.title} {'has' if device.ram_budget_bytes is None else 'lets an app use'}"
-        told = f"needs more RAM than {its if own else '--max-ram'}"
+        told = f"needs more RAM than {f'{device.title} lets an app use' if own else '--max-ram'}"
         counted = counted_bytes(candidate, device)
         found.append(Held("RAM", "--max-ram", "bytes", "max", ram, counted, told, from_device=own))
+    if whole is not None:
+        told = f"needs more memory than {device.title} has, with what it reads of its file"
+        found.append(Held("whole RAM", "", "bytes", "max", whole, _reread_bytes(candidate), told, from_device=True))
     if limits.max_disk_bytes is not None:
         size, told = candidate.disk_bytes, "is larger than --max-disk"
         found.append(Held("disk", "--max-disk", "bytes", "max", limits.max_disk_bytes, size, told))

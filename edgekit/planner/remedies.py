@@ -45,7 +45,7 @@ def remedy(
         told.append(f"{' and '.join(map(_raised, missed))} would allow it")
     if not told:
         share = held.limit / held.optimistic
-        told.append(f"{show(held.pessimistic, held.unit)} for an app, or a model {share:.0%} of this size")
+        told.append(f"{_raised(held)}, or a model {share:.0%} of this size")
     return ", or ".join(told[:_MOST_TOLD])
 
 
@@ -119,7 +119,9 @@ def larger_device(held: Held, siblings: Sequence[Sibling]) -> list[str]:
 
 
 def _raised(held: Held) -> str:
-    return f"{show(held.pessimistic, held.unit)} for an app" if held.from_device else f"{held.flag} {_flag_value(held)}"
+    if not held.from_device:
+        return f"{held.flag} {_flag_value(held)}"
+    return f"{show(held.pessimistic, held.unit)} {'of memory' if held.name == 'whole RAM' else 'for an app'}"
 
 
 def _flag_value(held: Held) -> str:

@@ -24,7 +24,11 @@ def anonymous(case: Case) -> str | None:
     device = case.setting.device
     if device.ram.counted != "anonymous":
         return None
-    return f"{device.os} counts anonymous memory, KV cache and activations; pages of the mapped file are left out"
+    name = _SYSTEMS.get(device.os, device.os)
+    return (
+        f"{name} counts anonymous memory, KV cache and activations; pages of the mapped file are left out, as long as "
+        "all memory holds them"
+    )
 
 
 def unknown_ram(case: Case) -> str | None:
@@ -36,6 +40,7 @@ def unknown_ram(case: Case) -> str | None:
     return f"what it lets an app use is not known, so {held}; --max-ram sets a limit"
 
 
+_SYSTEMS = {"ios": "iOS", "android": "Android"}
 _RATES = {"flops": "float32 throughput", "int8_ops": "8-bit throughput", "bytes": "memory bandwidth"}
 
 
@@ -55,7 +60,8 @@ def unknown_speed(case: Case) -> str | None:
     if not by_tokens:
         why = "the model's shapes do not tell its work"
     elif missing:
-        why = f"no {' and no '.join(missing)} is known of {setting.device.title}"
+        named = " or ".join([", ".join(missing[:-1]), missing[-1]] if len(missing) > 1 else missing)
+        why = f"no {named} is known of {setting.device.title}"
     else:
         why = f"edgekit has no measurement of {candidate.engine} for such work"
     return f"no speed was estimated because {why}"

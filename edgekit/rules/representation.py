@@ -10,6 +10,7 @@ from edgekit.rules.traits import (
     LONG_PROMPT_TOKENS,
     SENSITIVE_LIMITS,
     UNQUANTIZED_BITS,
+    copied_bytes,
     embedding_parameters,
     is_aggressive,
     is_carried,
@@ -85,19 +86,15 @@ def four_bit(case: Case) -> str | None:
 
 
 def repacked(case: Case) -> str | None:
-    if _copied_bytes(case) <= 0:
+    assert case.candidate is not None
+    if copied_bytes(case.candidate) <= 0:
         return None
     return "the engine copies such blocks into this CPU's order: anonymous memory, which low_memory saves for speed"
 
 
 def copied(case: Case) -> str:
-    return show(_copied_bytes(case), "bytes")
-
-
-def _copied_bytes(case: Case) -> float:
     assert case.candidate is not None
-    terms = case.candidate.work.memory if case.candidate.work is not None else ()
-    return sum(term.bytes for term in terms if "repacked" in term.name)
+    return show(copied_bytes(case.candidate), "bytes")
 
 
 def narrow_rows(case: Case) -> str | None:

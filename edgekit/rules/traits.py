@@ -83,3 +83,9 @@ def embedding_parameters(model: SourceModel) -> int:
         and (vocabulary is None or vocabulary in tensor.shape)
     ]  # fmt: skip
     return max(tables, default=0)
+
+
+def copied_bytes(candidate: Candidate) -> float:
+    """Of the weights that the engine keeps a copy of in the CPU's own order, and reads there."""
+    terms = candidate.work.memory if candidate.work is not None else ()
+    return sum(term.bytes for term in terms if "repacked" in term.name)

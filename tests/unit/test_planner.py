@@ -61,8 +61,23 @@ def test_what_an_app_may_use_is_never_more_than_all_there_is() -> None:
     made = plan(DECODER, asked(None), Limits(), [everything, more], BOTH)
     assert made.candidates == (everything,)
     assert made.ram_limit_bytes is None
-    assert made.rejections[0].reason == "needs more RAM than A box has"
-    assert "--max-ram" not in made.rejections[0].remedy
+    assert made.rejections[0].reason == "needs more memory than A box has, with what it reads of its file"
+    assert made.rejections[0].remedy == "gguf Q4 fits"
+    alone = plan(DECODER, asked(None), Limits(), [more], BOTH).rejections[0]
+    assert alone.remedy == "16.0 GiB of memory, or a model 100% of this size"
+
+
+def test_a_mapped_file_that_does_not_count_still_has_to_fit_all_memory() -> None:
+    """A phone of 16 GiB: a file larger than that would be read from storage again for every token."""
+    fits, reread = (
+        candidate(bits, size, memory=memory(size - 100, 100)) for bits, size in ((4, 2**34), (8, 2**34 + 1))
+    )
+    for budget in (2**32, None):
+        made = plan(DECODER, asked(budget, counted="anonymous"), Limits(), [fits, reread], BOTH)
+        assert made.candidates == (fits,)
+        assert made.rejections[0].broke == "whole RAM"
+    board = plan(DECODER, asked(2**40), Limits(), [fits, reread], BOTH)
+    assert board.candidates == (reread, fits)  # its own limit counts everything already
 
 
 def test_max_ram_overrides_the_device() -> None:

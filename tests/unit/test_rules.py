@@ -81,7 +81,7 @@ BITES: dict[str, list[tuple[Case, str]]] = {
     "base-model": [(case(), "no chat template is invented")],
     "shared-gpu": [(case(setting=asked(gpu=GPU)), "Big GPU shares the memory")],
     "cpu-only": [(case(setting=asked(gpu=GPU)), "runs on the CPU")],
-    "anonymous": [(case(setting=asked(counted="anonymous")), "pages of the mapped file are left out")],
+    "anonymous": [(case(setting=asked(counted="anonymous")), "pages of the mapped file are left out, as long as")],
     "unknown-ram": [
         (case(setting=asked(None)), "only its whole memory, 16.0 GiB, is held"),
         (case(setting=asked(ram=Ram(total_bytes=figure(None), app_bytes=figure(None)))), "no memory limit is held"),
@@ -174,7 +174,7 @@ def test_reasons_of_an_unknown_speed_name_what_is_missing() -> None:
     told = rule("unknown-speed")
     assert told(case(Q8)) == "no speed was estimated because the model's shapes do not tell its work"
     assert told(case(offer)) == (
-        "no speed was estimated because no 8-bit throughput and no memory bandwidth is known of A box"
+        "no speed was estimated because no 8-bit throughput or memory bandwidth is known of A box"
     )
     known = Setting(machine(), Factors((row({}, engine="another"),)), 2048, 2)
     assert told(case(offer, setting=known)) == (
