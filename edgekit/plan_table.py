@@ -160,7 +160,7 @@ def _rejected(rejections: Sequence[Rejection]) -> list[str]:
         header = ("rejected", "limit", "estimate", "allowed", "over by", "what would have to change")
         told += ["", table(header, rows, PAGE_COLUMNS)]
     if others:
-        told += ["", table(("not tried", "why"), [(", ".join(v), k) for k, v in others.items()], PAGE_COLUMNS)]
+        told += ["", "not tried:", *(paragraph(f"  {', '.join(v)}: {k}", "    ") for k, v in others.items())]
     return told
 
 

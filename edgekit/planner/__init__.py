@@ -153,7 +153,9 @@ def _not_for_this_cpu(candidate: Candidate, device: DeviceProfile) -> Rejection 
     arch = device.cpu.arch
     if arch not in candidate.min_isa:
         known = ", ".join(candidate.min_isa)
-        return Rejection(candidate.label, f"its engine runs on {known}, and {device.title} is {arch}", estimated=False)
+        return Rejection(
+            candidate.label, f"its engine runs on {known} only, and {device.title} is {arch}", estimated=False
+        )
     missing = [feature for feature in candidate.min_isa[arch] if not device.has(feature)]
     if not missing:
         return None

@@ -26,7 +26,7 @@ RULES: tuple[Rule, ...] = (
     Rule("saturation", "candidate", representation.saturation, (representation.SATURATES,)),
     Rule("convolutions", "candidate", representation.convolutions, (representation.CONVOLVES,)),
     Rule("four-bit", "candidate", representation.four_bit),
-    Rule("aggressive", "candidate", representation.aggressive),
+    Rule("aggressive", "candidate", representation.aggressive, detail=representation.kept_bits),
     Rule("sensitive-limits", "model", representation.sensitive_limits),
     Rule("repack", "candidate", representation.repacked, (representation.REPACKS,), representation.copied),
     Rule(

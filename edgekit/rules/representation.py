@@ -5,7 +5,6 @@ from __future__ import annotations
 from edgekit.report import show
 from edgekit.rules.case import Case
 from edgekit.rules.traits import (
-    AGGRESSIVE_BELOW,
     FOUR_BIT_BELOW,
     LONG_PROMPT_TOKENS,
     SENSITIVE_LIMITS,
@@ -20,6 +19,7 @@ from edgekit.rules.traits import (
     tightened,
 )
 from edgekit.strategies import Candidate
+from edgekit.strategies.onnx.int8 import saturates
 
 _DOMINANT_SHARE = 0.4
 # Words by which a strategy's own note of the same matter is known; it knows the tensors, so it is told instead.
@@ -43,9 +43,7 @@ def engine_order(case: Case) -> str | None:
 
 def saturation(case: Case) -> str | None:
     assert case.candidate is not None
-    cpu, device = case.setting.device.cpu, case.setting.device
-    has_vnni = device.has("avx512_vnni") or device.has("avx_vnni")
-    if not _is_onnx_int8(case.candidate) or cpu.arch != "x86_64" or has_vnni:
+    if not _is_onnx_int8(case.candidate) or not saturates(case.setting.device):
         return None
     return (
         "x86 without VNNI saturates in 8-bit products, so the weights keep 7 bits (reduce_range); other CPUs then give "
@@ -164,8 +162,13 @@ def aggressive(case: Case) -> str | None:
     assert candidate is not None
     if not is_aggressive(candidate, case.model, case.preferences):
         return None
-    sensitive = "" if candidate.faithfulness < AGGRESSIVE_BELOW else " and --sensitivity high"
-    return f"{candidate.faithfulness:g} bits a weight{sensitive}: last, unless measured fidelity rules it out"
+    below = "five bits with --sensitivity high" if case.preferences.sensitivity == "high" else "four bits"
+    return f"below {below}: tried last, and not at all where fidelity measured on this model speaks against it"
+
+
+def kept_bits(case: Case) -> str:
+    assert case.candidate is not None
+    return f"{case.candidate.faithfulness:g} bits"
 
 
 def sensitive_limits(case: Case) -> str | None:

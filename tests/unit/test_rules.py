@@ -71,8 +71,8 @@ BITES: dict[str, list[tuple[Case, str]]] = {
         (case(replace(Q4_0, ttft_at={1024: exactly(1)}), setting=asked(lengths=(1024,))), "counts it as estimated"),
     ],
     "aggressive": [
-        (case(candidate(3.9, 1)), "3.9 bits a weight: last"),
-        (case(Q4_0, preferences=SENSITIVE), "4.5 bits a weight and --sensitivity high: last"),
+        (case(candidate(3.9, 1)), "below four bits: tried last"),
+        (case(Q4_0, preferences=SENSITIVE), "below five bits with --sensitivity high: tried last"),
     ],
     "sensitive-limits": [(case(preferences=SENSITIVE), "--max-kl 0.02, --min-top1 0.95")],
     "repack": [(case(copying(2**21)), "copies such blocks into this CPU's order")],
