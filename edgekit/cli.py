@@ -126,7 +126,8 @@ def _command(words: list[str]) -> tuple[str, list[str]]:
     if words[0] == "devices":
         known = [name.split()[1] for name in COMMANDS if name.startswith("devices ")]
         given = words[1] if len(words) > 1 else ""
-        raise UsageError(f"edgekit devices has no {given!r}", _nearest(given, known))
+        told = f"edgekit devices has no {given!r}" if given else "edgekit devices needs a word more"
+        raise UsageError(told, _nearest(given, known))
     raise UsageError(f"there is no command {words[0]!r}", _nearest(words[0], [name.split()[0] for name in COMMANDS]))
 
 
@@ -173,7 +174,7 @@ def _parse(name: str, words: list[str]) -> Call:
 
 def _fire_fault(name: str, error: Any) -> str:
     told = error.trace.elements[-1].ErrorAsStr() if error.trace.HasError() else str(error)
-    missing = re.search(r"missing.*?: (.*)$|did not specify.*?: (.*)$", told)
+    missing = re.search(r"(?:missing|did not specify|received no value).*?: (.*)$", told)
     if missing:
-        return f"edgekit {name} needs {(missing[1] or missing[2]).strip()}"
+        return f"edgekit {name} needs {missing[1].strip().upper()}"
     return f"edgekit {name}: {told}"

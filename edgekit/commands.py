@@ -263,7 +263,8 @@ def devices_check(file: str) -> Call:
         from edgekit.device import check_profile
 
         faults = check_profile(Path(file))
-        error = BadProfile(f"{file}: {len(faults)} faults", "each is listed above") if faults else None
+        told = f"{file}: {len(faults)} {'fault' if len(faults) == 1 else 'faults'}"
+        error = BadProfile(told, "each is listed above") if faults else None
         return Outcome({"file": file, "faults": faults}, "\n".join(faults) or f"{file}: no fault found", error)
 
     return Call(start)

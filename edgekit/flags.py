@@ -76,7 +76,8 @@ def _check_range(name: str, value: float) -> None:
     if name in _SHARES and value > 1:
         raise UsageError(f"{flag} is {value:g}", "it is a share: give at most 1")
     if name in ("max_ram", "max_disk") and value < 1000:
-        raise UsageError(f"{flag} is {value:g} bytes", f"did you mean {value:g}MB?")
+        meant = f"did you mean {value:g}MB?" if value else "give a size such as 800MB"
+        raise UsageError(f"{flag} is {value:g} bytes", meant)
 
 
 def limits(given: Mapping[str, str | None]) -> Limits:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgekit.manifest import Considered, Interval, PlanSummary
-from edgekit.report import Report, Row, is_within, show, show_estimate, show_limit, show_off
+from edgekit.report import Report, Row, is_within, show, show_estimate, show_interval, show_limit, show_off
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#5b6570;--line:#dde2e7;--page:#fbfcfd;--card:#fff;
@@ -105,9 +105,9 @@ def _figure(row: Row, *, compared: bool) -> str:
     """`compared`: the estimate is for what was measured, so that how far it was off is told."""
     verdict = {True: '<span class="pass">held</span>', False: '<span class="fail">missed</span>', None: ""}[row.passed]
     error = show_off(row) if compared else ""
-    missed = "" if not error else f" (measured {error}{'' if is_within(row) else ', outside'})"
-    cells = (row.name, show(row.measured, row.unit), show_limit(row), show_estimate(row) + missed)
-    told = "".join(f"<td>{_e(cell)}</td>" for cell in cells)
+    missed = "" if not error else f"<br>(measured {_e(error)}{'' if is_within(row) else ', outside'})"
+    cells = (row.name, show(row.measured, row.unit), show_limit(row))
+    told = "".join(f"<td>{_e(cell)}</td>" for cell in cells) + f"<td>{_e(show_estimate(row))}{missed}</td>"
     return f'<tr>{told}<td>{verdict}</td><td class="where">{_e(row.where)}</td></tr>'
 
 
@@ -196,7 +196,8 @@ def _outcomes(plan: PlanSummary) -> list[tuple[str, str]]:
     for each in plan.rejected:
         against = f" ({show(each.measured, each.unit)} against {show(each.limit, each.unit)})"
         figures = "" if each.measured is None else against
-        found.append((each.candidate, f"not tried: {each.reason}{figures}. {each.remedy}"))
+        remedy = f"; {each.remedy}" if each.remedy else ""
+        found.append((each.candidate, f"not tried: {each.reason}{figures}{remedy}"))
     told = {name for name, _ in found}
     return found + [(each.candidate, "not needed") for each in plan.considered if each.candidate not in told]
 
@@ -205,7 +206,7 @@ def _expected(candidate: Considered | None) -> str:
     """Three cells: disk, RAM, and latency or decoding speed."""
 
     def cell(interval: Interval | None, unit: str) -> str:
-        told = "unknown" if interval is None else f"{show(interval.low, unit)} to {show(interval.high, unit)}"
+        told = "unknown" if interval is None else show_interval(interval.low, interval.high, unit)
         return f"<td>{_e(told)}</td>"
 
     if candidate is None:

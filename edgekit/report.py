@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from edgekit.grid import paragraph
 from edgekit.manifest import PlanSummary
 
 
@@ -135,9 +136,13 @@ def show_limit(row: Row) -> str:
 def show_estimate(row: Row) -> str:
     if row.estimate_low is None or row.estimate_high is None:
         return ""
-    if row.estimate_low == row.estimate_high:
-        return show(row.estimate_low, row.unit)
-    return f"{show(row.estimate_low, row.unit)} to {show(row.estimate_high, row.unit)}"
+    return show_interval(row.estimate_low, row.estimate_high, row.unit)
+
+
+def show_interval(low: float, high: float, unit: str) -> str:
+    """Both ends, or one figure where people read them as the same."""
+    ends = dict.fromkeys((show(low, unit), show(high, unit)))
+    return " to ".join(ends)
 
 
 def to_text(report: Report) -> str:
@@ -164,6 +169,6 @@ def to_text(report: Report) -> str:
         f"compared with {report.reference}",
         f"compared on   {report.evaluated_on}",
         f"speed against {report.baseline}",
-        *(f"note: {note}" for note in report.notes),
+        *(paragraph(f"note: {note}") for note in report.notes),
     ]
     return "\n".join(told) + "\n"

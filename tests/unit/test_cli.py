@@ -59,7 +59,8 @@ def test_an_unknown_flag_runs_nothing_and_names_the_nearest(
     ("words", "told"),
     [
         (["pakc", "m"], "did you mean pack?"),
-        (["pack"], "model"),
+        (["pack"], "edgekit pack needs MODEL"),
+        (["devices", "check"], "edgekit devices check needs FILE"),
         (["pack", "a", "b"], "pack"),
         (["pack", "m", "--device"], "--device needs a value"),
         (["pack", "m", "--out", "--force"], "--out needs a value"),
@@ -69,7 +70,7 @@ def test_an_unknown_flag_runs_nothing_and_names_the_nearest(
         (["pack", "m", "--force", "out"], "--force takes no value"),
         (["pack", "m", "--task", "poetry"], "there is no task"),
         (["devices", "lst"], "did you mean list?"),
-        (["devices"], "choose one of list, show, detect, check"),
+        (["devices"], "needs a word more - choose one of list, show, detect, check"),
         (["run", "b", "--", "--trace"], "no flag --"),
         (["pack", "m", "--prefer", "small"], "--prefer is 'small' - choose one of accuracy, speed, size"),
         (["plan", "m", "--prefer", "Speed"], "choose one of accuracy, speed, size"),
@@ -245,6 +246,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_too(
         ("--min-cosine", "1.5", "at most 1"),
         ("--max-drop", "2", "at most 1"),
         ("--max-ram", "10", "did you mean 10MB?"),
+        ("--max-disk", "0", "--max-disk is 0 bytes - give a size such as 800MB"),
     ],
 )
 def test_a_limit_nobody_can_mean_is_refused_at_once(

@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from edgekit import html
+from edgekit.grid import PAGE_COLUMNS
 from edgekit.manifest import Considered, Interval, PlanSummary, Rejected, Tried
-from edgekit.report import Host, Report, Row, is_within, judged, off, show, to_text
+from edgekit.report import Host, Report, Row, is_within, judged, off, show, show_interval, to_text
 
 
 def row(measured: float | None, bound: str | None, limit: float | None, **more: object) -> Row:
@@ -180,12 +181,22 @@ def test_the_page_shows_the_plan_with_what_was_expected_of_every_candidate() -> 
 
 def test_the_page_compares_estimates_with_what_was_measured_on_the_device_only() -> None:
     figures = judged(row(3.0, None, None, estimate_low=1.0, estimate_high=4.0))
-    assert "(measured +50%)" in html.page(report(figures, device_is_host=True))
+    assert "<br>(measured +50%)" in html.page(report(figures, device_is_host=True))
     assert "(measured" not in html.page(report(figures))
     exact = judged(row(2.002, None, None, estimate_low=1.0, estimate_high=4.0))
     assert "(measured 0%)" in html.page(report(exact, device_is_host=True))
     outside = judged(row(8.0, None, None, estimate_low=1.0, estimate_high=4.0))
     assert "(measured +300%, outside)" in html.page(report(outside, device_is_host=True))
+
+
+def test_an_estimate_whose_ends_read_alike_is_one_figure() -> None:
+    assert show_interval(2**20, 2**20 + 1, "bytes") == "1.0 MiB"
+    assert show_interval(1.0, 1.5, "ms") == "1 ms to 1.5 ms"
+
+
+def test_a_long_note_is_wrapped_to_the_page() -> None:
+    told = to_text(report(judged(row(0.99, "min", 0.98)), notes=("word " * 60,)))
+    assert max(map(len, told.splitlines())) <= PAGE_COLUMNS
 
 
 def test_counted_memory_is_drawn_against_its_limit() -> None:
