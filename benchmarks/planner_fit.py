@@ -59,7 +59,7 @@ def main() -> None:
     if options.refit:
         provenance, measured = read_points(options.points)
         if provenance["isa_classes"] == isa_classes(detect(measure=False)):
-            write_points(options.points, provenance, tuple(retold(measured)))
+            write_points(options.points, provenance, tuple(retold(measured, provenance["shapes"])))
     else:
         measure_all([shape for shape in FIT_SHAPES if options.only in shape.name], options.points)
     provenance, measured = read_points(options.points)
@@ -102,6 +102,7 @@ def measure_all(shapes: Sequence[Shape], path: Path) -> None:
         "other_load_share": load.share(),
         "isa_classes": isa_classes(machines[0]),
         "machine": facts,
+        "shapes": {shape.name: dict(shape.config) for shape in shapes},
         "rates": [{threads: median_rates((each,), threads) for threads in THREADS} for each in machines],
     }
     path.parent.mkdir(exist_ok=True)
@@ -131,11 +132,15 @@ def measure_shape(shape: Shape, host: DeviceProfile, scratch: Path) -> Iterator[
     shutil.rmtree(folder)
 
 
-def retold(measured: Sequence[Point]) -> Iterator[Point]:
-    """The points with the terms that their candidates have now; those of shapes no longer listed are left out."""
+def retold(measured: Sequence[Point], configs: Mapping[str, Mapping[str, Any]]) -> Iterator[Point]:
+    """The points with the terms that their candidates have now. Shapes no longer listed, or listed with another
+    configuration than was measured, are left out.
+    """
     host = detect(measure=False)
     with tempfile.TemporaryDirectory(prefix="planner-fit-") as scratch:
         for number, shape in enumerate(FIT_SHAPES):
+            if shape.config != configs.get(shape.name):
+                continue
             model = open_model(write_checkpoint(shape, Path(scratch) / str(number), headers_only=True))
             own = [point for point in measured if point.shape == shape.name]
             for label, threads in dict.fromkeys((point.strategy, point.threads) for point in own):
