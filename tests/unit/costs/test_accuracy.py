@@ -7,11 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fixtures.costing import machine
+from fixtures.devices import device
 from harness.accuracy import Row, targets
 from harness.accuracy_page import SERIES, page, panels, picture, told_row
-from harness.points import Point, read_points, write_points
+from harness.points import Point, median_rates, read_points, terms_of, write_points
 from harness.scatter import alone
 from harness.shapes import FIT_SHAPES, TEST_SHAPES, Shape
+
+from edgekit.costs import MemoryTerm, Term, Work
 
 FILE = Row("S", "onnx-int8", 1, "file", 0, 100.0, 100.5, 100.0, 101.0)
 MEMORY = Row("S", "onnx-int8", 1, "peak RSS", 0, 200.0, 219.0, 180.0, 260.0)
@@ -74,6 +78,22 @@ def test_the_page_escapes_and_reaches_for_nothing() -> None:
     assert "<b>decode" not in text
     assert "http" not in text.replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert "missed" in text
+
+
+def test_one_lucky_burst_does_not_move_the_rates() -> None:
+    machines = [machine(bytes_per_s=each) for each in (36e9, 66e9, 37e9)]
+    assert median_rates(machines, 2) == pytest.approx({"flops": 100e9, "int8_ops": 400e9, "bytes": 37e9})
+    assert median_rates([device("avx2")], 2) == {}
+
+
+def test_terms_are_those_of_the_phase_and_length() -> None:
+    both = {16: (Term("a", 1.0, "flops"), Term("none", 0.0, "bytes")), 128: (Term("a", 8.0, "flops"),)}
+    work = Work((MemoryTerm("file", 5.0, "file"),), {"encode": both, "decode": {200: (Term("b", 2.0, "bytes"),)}})
+    assert terms_of(work, "encode", 16) == (("a", 1.0, "flops"),)
+    assert terms_of(work, "encode", 64) == ()
+    assert terms_of(work, "decode", 128) == (("b", 2.0, "bytes"),)
+    assert terms_of(work, "memory", 128) == (("file", 5.0, "bytes"),)
+    assert terms_of(None, "memory", 128) == ()
 
 
 def test_no_shape_is_both_fitted_on_and_tested() -> None:
