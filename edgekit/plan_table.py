@@ -36,7 +36,8 @@ def plan_text(plan: Plan, explain: bool = False) -> str:
     if plan.candidates:
         told += [_costs(plan), "", _speeds(plan), "", paragraph(_legend(plan))]
     else:
-        told.append("no candidate can hold every limit")
+        held = any(each.limit is not None for each in plan.rejections)
+        told.append("no candidate can hold every limit" if held else f"no candidate can be packed for {plan.device}")
     told += _rejected(plan.rejections)
     if plan.remarks:
         told += ["", "why:"]
@@ -52,7 +53,9 @@ def _heading(plan: Plan) -> str:
 
     budget = "unknown" if plan.ram_limit_bytes is None else show(plan.ram_limit_bytes, "bytes")
     counted = " of anonymous memory" if plan.ram_counted == "anonymous" and plan.ram_limit_bytes is not None else ""
-    context = f"; context {plan.limits.context_tokens} tokens" if plan.task == "causal-lm" else ""
+    context = "" if plan.context_tokens is None else f"; context {plan.context_tokens} tokens"
+    if plan.context_tokens is not None and plan.context_tokens < plan.limits.context_tokens:
+        context += ", all that the model takes"
     sensitive = "; sensitivity high" if plan.preferences.sensitivity == "high" else ""
     what = plan.task if plan.kind in (plan.task, "module", "classifier") else f"{plan.task}, {plan.kind}"
     return (
@@ -62,9 +65,14 @@ def _heading(plan: Plan) -> str:
 
 
 def _legend(plan: Plan) -> str:
+    longest = max((n for each in plan.candidates for n in (*each.latency_at, *each.ttft_at)), default=0)
+    taken = "the model, or --context," if plan.task == "causal-lm" else "the model"
+    is_cut = 0 < longest < max(plan.preferences.lengths)
+    cut = f" Longer inputs than {longest} tokens are left out: {taken} takes no more." if is_cut else ""
+    moved = " Earlier reports moved the estimates: --explain names them." if plan.earlier_reports else ""
     return (
         f"{_CHOSEN} is what pack makes first. Every figure is an estimate, for {plan.device}; pack measures, and goes"
-        " on to the next if a limit is missed."
+        f" on to the next if a limit is missed.{cut}{moved}"
     )
 
 
@@ -137,7 +145,7 @@ def interval(estimate: Estimate | None, unit: str) -> str:
 
 
 def _digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 0.995 else f"{value:.2g}"
 
 
 def _rejected(rejections: Sequence[Rejection]) -> list[str]:
@@ -157,7 +165,7 @@ def _rejected(rejections: Sequence[Rejection]) -> list[str]:
         rows.append((each.label, each.broke, estimate, limit, f"{by}, {share}", each.remedy))
     told: list[str] = []
     if rows:
-        header = ("rejected", "limit", "estimate", "allowed", "over by", "what would have to change")
+        header = ("rejected", "limit", "at best", "allowed", "over by", "what would have to change")
         told += ["", table(header, rows, PAGE_COLUMNS)]
     if others:
         told += ["", "not tried:", *(paragraph(f"  {', '.join(v)}: {k}", "    ") for k, v in others.items())]

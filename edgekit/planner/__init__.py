@@ -20,7 +20,7 @@ from edgekit.planner.expectation import expected_fidelity
 from edgekit.planner.holding import Held, broken, counted_bytes, may_miss, ram_limit
 from edgekit.planner.learning import after_miss, speaks_against
 from edgekit.planner.order import in_order
-from edgekit.planner.remedies import remedy
+from edgekit.planner.remedies import cached_tokens, remedy
 from edgekit.planner.values import Known, Miss, Plan, Sibling
 from edgekit.rules import Case, Remark, remarks
 from edgekit.rules.traits import is_aggressive, is_quantized
@@ -100,7 +100,16 @@ def plan(
         remarks=(*remarks(case, kept), *_doubts(kept, doubts)),
         advice=() if kept else advice(case, over, told, siblings, student),
         student=student if data_at_hand else None,
+        context_tokens=cached_tokens(model, setting) if model.task == "causal-lm" else None,
+        earlier_reports=_earlier_reports(kept, setting),
     )
+
+
+def _earlier_reports(kept: Sequence[Candidate], setting: Setting) -> tuple[str, ...]:
+    """Names of the reports that estimates of memory or speed lean on, each once."""
+    found = [each for made in kept for each in (made.ram_bytes, made.latency_ms, made.tokens_per_s) if each is not None]
+    leant_on = {source for each in found for source in each.leans_on}
+    return tuple(dict.fromkeys(each.name for each in setting.observations if each.name in leant_on))
 
 
 def _held(

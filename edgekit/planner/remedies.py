@@ -67,11 +67,11 @@ def fitting_context(candidate: Candidate, held: Held, model: SourceModel, settin
 
 
 def cached_tokens(model: SourceModel, setting: Setting) -> int:
-    """Tokens that the KV cache is sized for: those asked, as far as the model has positions."""
+    """Tokens that the KV cache is sized for: those asked, as far as the model and its tokenizer take so many."""
     positions = model.config.get("max_position_embeddings")
-    if not isinstance(positions, int) or positions < 1:
-        positions = model.text.max_tokens if model.text is not None else setting.context_tokens
-    return max(1, min(setting.context_tokens, positions))
+    known = [positions] if isinstance(positions, int) and positions > 0 else []
+    known += [] if model.text is None else [model.text.max_tokens]
+    return max(1, min([setting.context_tokens, *known]))
 
 
 def _last(fits: Callable[[int], bool], most: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fixtures.plans import BOTH, MIB, Larger, asked, candidate, decoder, exactly, memory, model
 
-from edgekit.costs import Estimate
+from edgekit.costs import Estimate, Observation
 from edgekit.grid import paragraph, table, tables
 from edgekit.limits import Limits, Preferences
 from edgekit.plan_table import interval, plan_text, plan_value
@@ -77,6 +77,32 @@ def test_encoders_are_told_by_length() -> None:
     told = plan_text(plan(model("embedding"), asked(), Limits(), [offer], BOTH))
     assert "latency @16  latency @512" in told
     assert "2.0 ms       90.0 ms" in told
+
+
+def test_a_context_and_lengths_that_the_model_does_not_take_are_told() -> None:
+    short = model(config={"max_position_embeddings": 1024})
+    limits = Limits(context_tokens=4096)
+    told = plan_text(plan(short, replace(asked(), context_tokens=4096), limits, [decoding(8, MIB)], BOTH))
+    assert "context 1024 tokens, all that the model takes" in " ".join(told.split())
+    assert "Longer inputs" not in told  # 512, the longest asked, is told
+    wanted = Preferences(lengths=(16, 2048))
+    cut = plan_text(plan(short, asked(), limits, [decoding(8, MIB)], BOTH, wanted))
+    assert "Longer inputs than 512 tokens are left out" in " ".join(cut.split())
+
+
+def test_that_earlier_reports_moved_the_estimates_is_told_without_explain() -> None:
+    report = Observation("pack of yesterday", "box", "a CPU", True, "llama.cpp", "decode", "gguf Q8", 2, 1.0, 2.0)
+    moved = replace(decoding(8, MIB), tokens_per_s=Estimate(8, 9, "roofline", (report.name,)))
+    made = plan(decoder(), replace(asked(), observations=(report,)), Limits(), [moved], BOTH)
+    assert made.earlier_reports == (report.name,)
+    assert "Earlier reports moved the estimates" in " ".join(plan_text(made).split())
+    assert "Earlier reports" not in plan_text(planned())
+
+
+def test_where_no_limit_is_to_blame_none_is_blamed() -> None:
+    told = plan_text(plan(decoder(), asked(), Limits(), [Rejection("gguf", "no such CPU")], BOTH))
+    assert "no candidate can be packed for" in told
+    assert "every limit" not in told
 
 
 def test_a_net_of_fixed_inputs_has_one_latency() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from edgekit.costs import Estimate, MemoryTerm, Setting, Work
 from edgekit.costs.factors import Factors
 from edgekit.limits import Limits, Preferences
+from edgekit.model import TextSetup
 from edgekit.planner import Plan, plan
 from edgekit.strategies import Candidate, priced
 
@@ -38,6 +39,12 @@ def test_a_context_of_which_only_the_optimistic_end_fits_may_fit() -> None:
 
 def test_a_model_shorter_than_the_context_asked_counts_its_own_positions() -> None:
     short = model(config={"max_position_embeddings": 1024})
+    big = candidate(8, 200 * MIB, kv_bytes=160 * MIB)
+    assert remedy(plan(short, asked(100 * MIB), Limits(), [big], BOTH)) == "fits with --context 384"
+
+
+def test_a_tokenizer_that_takes_less_than_the_model_counts_too() -> None:
+    short = model(config={"max_position_embeddings": 32768}, text=TextSetup(1024, None))
     big = candidate(8, 200 * MIB, kv_bytes=160 * MIB)
     assert remedy(plan(short, asked(100 * MIB), Limits(), [big], BOTH)) == "fits with --context 384"
 
