@@ -50,8 +50,8 @@ class Plan:
     `may_miss` names, for a candidate's label, the limits that its interval straddles; `expectations` say in words how
     close it will be. `ram_counted` is what the device holds against `ram_limit_bytes`. `context_tokens` is what a
     decoder's KV cache is planned for: what is asked, as far as the model takes it. `earlier_reports` are those that
-    moved its estimates. `remarks` are the rules that bit; `advice` says what would fit where nothing does; `student` is a
-    proposal, made only where there is data to train it on.
+    moved its estimates. `remarks` are the rules that bit; `advice` says what would fit where nothing does; `student`
+    is a proposal, made only where there is data to train it on.
     """
 
     model: str
