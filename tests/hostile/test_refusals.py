@@ -574,8 +574,10 @@ def test_a_page_that_cannot_be_written_is_known_before_anything_is_measured(desk
 @pytest.mark.engines
 @pytest.mark.parametrize("command", ["pack"])
 def test_a_model_that_cannot_fit_says_by_how_much_and_what_would(desk: Desk, command: str, llama: Path) -> None:
-    config = desk.copy(llama) / "config.json"
-    write_json(config, json.loads(config.read_text()) | {"max_position_embeddings": 2**22})
+    model = desk.copy(llama)
+    longest = {"config.json": "max_position_embeddings", "tokenizer_config.json": "model_max_length"}
+    for name, key in longest.items():
+        write_json(model / name, json.loads((model / name).read_text()) | {key: 2**22})
     said = (
         r"cwd does not fit intel-n100: the smallest candidate, gguf \w+, needs an estimated [\d.]+ MiB against"
         r" [\d.]+ MiB, [\d.]+ [KM]iB too much - nearest: gguf \w+: --max-ram \d+MB would allow it"
