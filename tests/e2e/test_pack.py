@@ -19,6 +19,7 @@ from fixtures.packing import LOOSE, everything_below, minilm_folder
 import edgekit
 from edgekit import Limits, manifest
 from edgekit.errors import BadInput, DoesNotFit, LimitMissed
+from edgekit.limits import Preferences
 from edgekit.packer import Packed
 
 pytestmark = pytest.mark.engines
@@ -315,3 +316,18 @@ def test_the_users_model_is_never_changed(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in source.rglob("*") if path.is_file()} == before
     shutil.rmtree(packed.folder)
     assert all(path.exists() for path in before)
+
+
+def test_a_sensitive_task_is_held_to_its_own_figures_and_no_others(chat_model: Path, tmp_path: Path) -> None:
+    packed = edgekit.pack(
+        chat_model,
+        "host",
+        out=tmp_path / "out",
+        strategy="gguf-Q8_0",
+        limits=Limits(max_slowdown=1000),
+        preferences=Preferences(sensitivity="high"),
+        force=True,
+    )
+    held = {row.name: row.limit for row in packed.report.rows if row.limit is not None}
+    assert (held["mean KL"], held["top-1 agreement"]) == (0.02, 0.95)
+    assert not [name for name in held if name.startswith("asked by")]
