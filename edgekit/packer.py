@@ -84,6 +84,7 @@ def pack(
     folder = histories.folder_of(history)
     progress.step("open the model")
     source = _open(model, example_inputs, name, revision, task, allow_pickle, trust_remote_code)
+    _check_speed_limits(source, limits)
     profile = _device(device, progress)
     if source.task == "causal-lm" and limits.context_tokens < _MIN_CONTEXT_TOKENS:
         raise UsageError(f"--context is {limits.context_tokens}", f"give {_MIN_CONTEXT_TOKENS} tokens or more")
@@ -131,9 +132,19 @@ def plan(
     if eval_file is not None and not Path(eval_file).is_file():
         raise BadEvalData(f"cannot read {eval_file}: no such file", "give a .jsonl or .csv file")
     source = _open(model, None, None, revision, task, allow_pickle, trust_remote_code)
+    _check_speed_limits(source, limits)
     profile = _device(device, progress or Silent())
     limits = tightened(limits, preferences, source.task)
     return _Asked(source, profile, limits, preferences, strategy, folder, eval_file is not None).planned()[2]
+
+
+def _check_speed_limits(source: SourceModel, limits: Limits) -> None:
+    """Nothing answers a limit on a figure that such a model does not have: every candidate would be made, and miss."""
+    decodes = source.task == "causal-lm"
+    if decodes and limits.max_latency_ms is not None:
+        raise UsageError(f"--max-latency-ms does not apply to {source.name}: {source.task}", "give --min-tokens-per-s")
+    if not decodes and limits.min_tokens_per_s is not None:
+        raise UsageError(f"--min-tokens-per-s does not apply to {source.name}: {source.task}", "give --max-latency-ms")
 
 
 def _device(device: str | DeviceProfile, progress: Progress) -> DeviceProfile:

@@ -86,6 +86,17 @@ def test_an_unknown_flag_or_choice(desk: Desk, words: list[str], said: str) -> N
     desk.refuse(UsageError, re.escape(said), *words)
 
 
+@pytest.mark.parametrize("command", ["pack", "plan"])
+def test_a_speed_that_such_a_model_does_not_have(desk: Desk, command: str) -> None:
+    """Known before anything is made: no candidate could hold a limit that nothing measures."""
+    plain_folder(desk.cwd / "one")
+    said = "--min-tokens-per-s does not apply to one: embedding - give --max-latency-ms"
+    desk.refuse(UsageError, said, command, "one", "--min-tokens-per-s", "10")
+    plain_folder(desk.cwd / "two", architectures=["LlamaForCausalLM"], model_type="llama")
+    said = "--max-latency-ms does not apply to two: causal-lm - give --min-tokens-per-s"
+    desk.refuse(UsageError, said, command, "two", "--max-latency-ms", "10")
+
+
 @pytest.mark.engines
 def test_an_unknown_preset(desk: Desk, llama: Path) -> None:
     desk.copy(llama, "tiny")
