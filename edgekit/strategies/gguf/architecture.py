@@ -36,11 +36,6 @@ class Shape:
     def grouped_query(self) -> bool:
         return self.kv_heads != self.heads
 
-    @property
-    def kv_bytes_per_token(self) -> int:
-        """K and V of every layer in float16."""
-        return 2 * 2 * self.layers * self.kv_heads * self.head_dim
-
 
 @dataclass(frozen=True)
 class Layout:
