@@ -42,7 +42,7 @@ RULES: tuple[Rule, ...] = (
     Rule("cpu-only", "device", hardware.cpu_only),
     Rule("anonymous", "device", hardware.anonymous),
     Rule("unknown-ram", "device", hardware.unknown_ram),
-    Rule("unknown-speed", "candidate", hardware.unknown_speed),
+    Rule("unknown-speed", "candidate", hardware.unknown_speed, detail=hardware.unmeasured_terms),
 )
 
 

@@ -65,3 +65,17 @@ def unknown_speed(case: Case) -> str | None:
     else:
         why = f"edgekit has no measurement of {candidate.engine} for such work"
     return f"no speed was estimated because {why}"
+
+
+def unmeasured_terms(case: Case) -> str:
+    """Which part of a candidate's work no factor was fitted for; "" where that is not what its speed lacks."""
+    candidate, setting = case.candidate, case.setting
+    assert candidate is not None
+    phase: Phase = "decode" if case.model.task == "causal-lm" else "encode"
+    found = setting.factors.row(candidate.engine, phase, setting.device)
+    if found is None or candidate.work is None:
+        return ""
+    terms = [term for terms in candidate.work.terms.get(phase, {}).values() for term in terms if term.amount > 0]
+    if any(term.unit != "seconds" and rate(setting.device, term.unit, setting.threads) is None for term in terms):
+        return ""
+    return ", ".join(dict.fromkeys(term.name for term in terms if term.name not in found[0].factors))

@@ -182,6 +182,17 @@ def test_reasons_of_an_unknown_speed_name_what_is_missing() -> None:
     )
 
 
+def test_work_that_was_never_measured_is_named_behind_the_candidate() -> None:
+    work = Work((), {"decode": {64: (Term("bytes read", 1.0, "bytes"), Term("Q5_1 weights", 1.0, "int8_ops"))}})
+    offer = replace(Q8, work=work)
+    fitted = Setting(machine(), Factors((row({"bytes read": 1.0}, "decode", engine=Q8.engine),)), 2048, 2)
+    (told,) = [each for each in remarks(case(setting=fitted), [offer]) if each.rule == "unknown-speed"]
+    assert told.subject == "gguf Q8.5 (Q5_1 weights)"
+    assert told.reason.endswith("no measurement of llama.cpp for such work")
+    (of_device,) = [each for each in remarks(case(), [offer]) if each.rule == "unknown-speed"]
+    assert of_device.subject == "gguf Q8.5"
+
+
 def test_a_reason_is_printed_once_after_those_it_holds_for() -> None:
     found = remarks(case(model=model("embedding")), [Q4_0, candidate(4.9, 1), Q8, INT8])
     (four,) = [each for each in found if each.rule == "four-bit"]
