@@ -53,13 +53,14 @@ def _heading(plan: Plan) -> str:
 
     budget = "unknown" if plan.ram_limit_bytes is None else show(plan.ram_limit_bytes, "bytes")
     counted = " of anonymous memory" if plan.ram_counted == "anonymous" and plan.ram_limit_bytes is not None else ""
+    threads = {None: "", 1: "; 1 thread"}.get(plan.preferences.threads, f"; {plan.preferences.threads} threads")
     context = "" if plan.context_tokens is None else f"; context {plan.context_tokens} tokens"
     if plan.context_tokens is not None and plan.context_tokens < plan.limits.context_tokens:
         context += ", all that the model takes"
     sensitive = "; sensitivity high" if plan.preferences.sensitivity == "high" else ""
     what = plan.task if plan.kind in (plan.task, "module", "classifier") else f"{plan.task}, {plan.kind}"
     return (
-        f"{plan.model} ({what}) for {plan.device}; RAM limit {budget}{counted}{context}{sensitive};"
+        f"{plan.model} ({what}) for {plan.device}; RAM limit {budget}{counted}{context}{threads}{sensitive};"
         f" order: {_ORDERS[plan.preferences.prefer]}"
     )
 
@@ -106,10 +107,18 @@ def _costs(plan: Plan) -> str:
         row += [interval(memory.anonymous if memory else None, "bytes")]
         row += [show(each.kv_bytes, "bytes")] if decodes else []
         row += [interval(memory.activations if memory else None, "bytes")]
-        doubts = plan.may_miss.get(each.label, ())
-        row += [f"may miss {', '.join(doubts)}" if doubts else ""] if plan.may_miss else []
+        row += [_doubts(each, plan.may_miss.get(each.label, ()))] if plan.may_miss else []
         rows.append(row)
     return tables(header, rows)
+
+
+def _doubts(candidate: Candidate, limits: Sequence[str]) -> str:
+    """ "may miss RAM; latency unknown": limits that an interval straddles, and those that nothing is known for."""
+    from edgekit.planner.holding import is_unknown
+
+    straddled = [name for name in limits if not is_unknown(candidate, name)]
+    told = [f"may miss {', '.join(straddled)}"] if straddled else []
+    return "; ".join([*told, *(f"{name} unknown" for name in limits if name not in straddled)])
 
 
 def _speeds(plan: Plan) -> str:

@@ -122,8 +122,11 @@ def broken(candidate: Candidate, setting: Setting, limits: Limits) -> tuple[Held
 def may_miss(candidate: Candidate, setting: Setting, limits: Limits) -> tuple[str, ...]:
     """The names of the limits that the candidate's intervals straddle, or that are asked and have no estimate."""
     straddled = [held.name for held in held_limits(candidate, setting, limits) if held.may_miss]
-    if limits.max_latency_ms is not None and candidate.latency_ms is None:
-        straddled.append("latency")
-    if limits.min_tokens_per_s is not None and candidate.tokens_per_s is None:
-        straddled.append("decode speed")
-    return tuple(straddled)
+    asked = {"latency": limits.max_latency_ms, "decode speed": limits.min_tokens_per_s}
+    unknown = [name for name, limit in asked.items() if limit is not None and is_unknown(candidate, name)]
+    return (*straddled, *unknown)
+
+
+def is_unknown(candidate: Candidate, name: str) -> bool:
+    """Whether nothing was estimated of what the limit of that name holds."""
+    return {"latency": candidate.latency_ms, "decode speed": candidate.tokens_per_s}.get(name, candidate) is None

@@ -9,7 +9,7 @@ from dataclasses import replace
 from edgekit.costs import Estimate, Setting
 from edgekit.costs.roofline import memory
 from edgekit.model import SourceModel
-from edgekit.planner.holding import Held, counted_bytes
+from edgekit.planner.holding import Held, counted_bytes, is_unknown
 from edgekit.planner.values import Sibling
 from edgekit.report import show
 from edgekit.strategies import Candidate
@@ -39,8 +39,9 @@ def remedy(
             told += larger_device(held, siblings)
     fewer = [each for each in kept if each.faithfulness < candidate.faithfulness]
     if fewer:
-        best = max(fewer, key=lambda each: each.faithfulness).label
-        told.append(f"{best} {'may fit' if best in doubted else 'fits'}")
+        best = max(fewer, key=lambda each: each.faithfulness)
+        unknown = f", of unknown {held.name}," if is_unknown(best, held.name) else ""
+        told.append(f"{best.label}{unknown} {'may fit' if best.label in doubted else 'fits'}")
     if not (held.from_device and alone):
         told.append(f"{' and '.join(map(_raised, missed))} would allow it")
     if not told:

@@ -65,6 +65,13 @@ def test_doubts_stand_in_the_table() -> None:
     assert "may miss" not in plan_text(planned())
 
 
+def test_a_limit_without_an_estimate_is_told_as_unknown_not_as_a_near_miss() -> None:
+    unknown = candidate(8, 0, ram_bytes=Estimate(500 * MIB, 700 * MIB, ""))
+    limits = Limits(max_ram_bytes=600 * MIB, max_latency_ms=5)
+    told = plan_text(plan(model("embedding"), asked(), limits, [unknown], BOTH))
+    assert "may miss RAM; latency unknown" in told
+
+
 def test_without_grounds_it_says_unknown() -> None:
     told = plan_text(plan(model("embedding"), asked(None), Limits(), [candidate(8, MIB, "onnxruntime")], BOTH))
     assert "RAM limit unknown" in told
@@ -88,6 +95,12 @@ def test_a_context_and_lengths_that_the_model_does_not_take_are_told() -> None:
     wanted = Preferences(lengths=(16, 2048))
     cut = plan_text(plan(short, asked(), limits, [decoding(8, MIB)], BOTH, wanted))
     assert "Longer inputs than 512 tokens are left out" in " ".join(cut.split())
+
+
+def test_threads_that_were_asked_are_told() -> None:
+    assert "; 1 thread;" in plan_text(planned(preferences=Preferences(threads=1)))
+    assert "; 4 threads;" in plan_text(planned(preferences=Preferences(threads=4)))
+    assert "thread" not in plan_text(planned())
 
 
 def test_that_earlier_reports_moved_the_estimates_is_told_without_explain() -> None:

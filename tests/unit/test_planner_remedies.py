@@ -49,6 +49,12 @@ def test_a_tokenizer_that_takes_less_than_the_model_counts_too() -> None:
     assert remedy(plan(short, asked(100 * MIB), Limits(), [big], BOTH)) == "fits with --context 384"
 
 
+def test_what_nothing_is_known_of_is_not_told_as_if_it_were() -> None:
+    slow = candidate(8, MIB, latency_ms=Estimate(9, 12, ""))
+    made = plan(model("embedding"), asked(), Limits(max_latency_ms=5), [slow, candidate(5, MIB)], BOTH)
+    assert remedy(made) == "gguf Q5, of unknown latency, may fit, or --max-latency-ms 12 would allow it"
+
+
 WORK = Work(
     (
         MemoryTerm("weights", 50 * MIB, "file"),
