@@ -183,7 +183,12 @@ def _row(key: tuple[str, str], measured: Sequence[Point], fitted: Fit, provenanc
             f"benchmarks/planner_fit.py of {provenance['date']} on {facts['cpu']} with {facts['cores']} cores, "
             f"{package} {facts['versions'][package]}, {shapes} shapes with random weights{doubt}"
         ),
+        least=0.0 if phase == "memory" else float(f"{min(map(operations, groups(measured)[key])):.3g}"),
     )
+
+
+def operations(point: Point) -> float:
+    return sum(amount for _, amount, unit in point.terms if unit in ("flops", "int8_ops"))
 
 
 def merge(rows: Sequence[Row], kept: Sequence[Row]) -> tuple[Row, ...]:

@@ -111,11 +111,11 @@ def _decoder(
 
 FIT_SHAPES: tuple[Shape, ...] = (
     _encoder(4, 128, 2, 512, 30522),
-    _encoder(4, 256, 4, 1024, 12000, (*ONNX, "gguf Q8_0", "gguf F16")),
+    _encoder(4, 256, 4, 1024, 12000, (*ONNX, "gguf Q8_0", "gguf F16", "gguf Q5_K_M")),
     _encoder(12, 256, 8, 1024, 8000, (*ONNX, "gguf Q8_0")),
     _encoder(12, 312, 12, 1200, 21128),
-    _encoder(6, 512, 8, 2048, 30522, (*ONNX, "gguf Q8_0", "gguf Q4_K_M")),
-    _encoder(3, 768, 12, 3072, 16000, (*ONNX, "gguf Q8_0")),
+    _encoder(6, 512, 8, 2048, 30522, (*ONNX, "gguf Q8_0", "gguf Q4_K_M", "gguf Q4_0", "gguf Q3_K_M")),
+    _encoder(3, 768, 12, 3072, 16000, (*ONNX, "gguf Q8_0", "gguf IQ4_XS")),
     _vit(12, 192, 3, 16),
     _vit(6, 512, 8, 32),
     _resnet((32, 64, 128, 256), (2, 2, 2, 2), "basic"),

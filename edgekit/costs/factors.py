@@ -39,7 +39,8 @@ class Row:
 
     `factors` maps a term's name to the device's rate over the rate reached (seconds for terms in calls; a plain factor
     in memory). `low` and `high` multiply a prediction: of the measurements of a shape that the others were fitted
-    without, nineteen in twenty lay between. `provenance` says on what, with which versions and by which command it was
+    without, nineteen in twenty lay between. `least` is the least work measured, in operations: below it what does not
+    grow with the work was not seen well. `provenance` says on what, with which versions and by which command it was
     measured.
     """
 
@@ -51,6 +52,7 @@ class Row:
     high: float
     points: int
     provenance: str
+    least: float = 0.0
 
     @property
     def name(self) -> str:

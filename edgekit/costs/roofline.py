@@ -21,7 +21,7 @@ def seconds(terms: Sequence[Term], engine: str, phase: Phase, setting: Setting) 
     """How long `terms` take, or None where a rate or a factor is not known, or there is nothing to do.
 
     The interval holds the combination at any rates within theirs, widened by the row's own, and once more where the
-    row was measured on another ISA.
+    row was measured on another ISA, or on more work only: by how much more.
     """
     found = setting.factors.row(engine, phase, setting.device)
     terms = [term for term in terms if term.amount > 0]
@@ -34,12 +34,15 @@ def seconds(terms: Sequence[Term], engine: str, phase: Phase, setting: Setting) 
         return None
     fast = combine(terms, row.factors, {unit: each.high for unit, each in rates.items()})
     slow = combine(terms, row.factors, {unit: each.low for unit, each in rates.items()})
-    widening = TRANSFER_WIDENING if transferred else 1.0
+    work = sum(term.amount for term in terms if term.unit in ("flops", "int8_ops"))
+    widening = (TRANSFER_WIDENING if transferred else 1.0) * (max(1.0, row.least / work) if work else 1.0)
     low, high = fast * row.low / widening, slow * row.high * widening
     if not 0 < low <= high < math.inf:
         return None
     told = dict.fromkeys(rates[term.unit].told for term in terms if term.unit != "seconds")
     basis = f"roofline of {', '.join(told) or 'fixed costs'}; factors measured on {row.isa}"
+    if work < row.least:
+        basis += f", on {row.least / work:.1f} times the work at least" if work else ", on more work"
     if transferred:
         basis += f", carried over to {isa_class(setting.device, engine)}"
     return corrected(Estimate(low, high, basis, (_told(row),)), engine, phase, setting)

@@ -77,7 +77,7 @@ def _summaries_once() -> tuple[Summary, ...]:
 
 
 def shipped() -> list[Path]:
-    return sorted(resources.device_profiles().glob("*.toml"))
+    return sorted(resources.device_profiles().glob("*.toml"), key=lambda path: path.stem)
 
 
 def text_of(path: Path) -> str:

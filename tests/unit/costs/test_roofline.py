@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from fixtures.costing import ENGINE, machine, measured, observation, row, setting
@@ -96,6 +97,17 @@ def test_factors_of_another_isa_are_carried_over_and_doubt_themselves() -> None:
     found = estimate(PRODUCTS, given=setting(row(FACTORS), profile=machine("avx2")))
     assert (found.low, found.high) == pytest.approx((0.08 * 0.4, 0.08 * 2.5))
     assert found.basis.endswith("factors measured on avx512_vnni, carried over to avx2")
+
+
+def test_on_less_work_than_was_measured_the_interval_widens_by_how_much_less() -> None:
+    known = row({"products": 1.0})
+    usual, at, below = (
+        estimate(PRODUCTS, given=setting(replace(known, least=least * PRODUCTS.amount))) for least in (0.0, 1.0, 3.0)
+    )
+    assert at == usual
+    assert below.low == pytest.approx(usual.low / 3)
+    assert below.high == pytest.approx(usual.high * 3)
+    assert below.basis.endswith(", on 3.0 times the work at least")
 
 
 def test_reports_move_a_time() -> None:
