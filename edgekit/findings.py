@@ -12,12 +12,11 @@ from edgekit.device import DeviceProfile
 from edgekit.limits import FIDELITY_LIMITS, Limits
 from edgekit.manifest import Manifest
 from edgekit.measure import Measurement
-from edgekit.planner import counted_bytes
-from edgekit.report import Host, Report, Row, is_within, judged, show_off
+from edgekit.planner import counted_bytes, ram_limit, whole_ram
+from edgekit.report import Host, Report, Row, is_within, judged, show, show_off
 from edgekit.strategies import FP32_BITS, Candidate
 from edgekit.validation import Examined
 
-_LIMITED_MEMORY = ("peak RSS", "counted memory")
 _CLASSIFIER_TASKS = ("text-classification", "token-classification", "image-classification")
 
 
@@ -54,8 +53,10 @@ def build_report(
         told.append(f"speed was measured here, not on {device.title}; on the device it is an estimate or unknown")
     if examined.token_mismatches:
         told.append(f"token ids differ on {examined.token_mismatches[0]!r}")
-    if not any(row.name in _LIMITED_MEMORY and row.limit is not None for row in rows):
-        told.append(f"how much RAM {device.title} lets an app use is not known, so no memory limit was held")
+    if ram_limit(limits, device) is None:
+        whole = whole_ram(limits, device)
+        held = "no memory limit" if whole is None else f"only its whole memory, {show(whole, 'bytes')},"
+        told.append(f"how much RAM {device.title} lets an app use is not known, so {held} was held")
     told += _predictions(rows, everywhere=is_host)
     return Report(
         model=manifest.name,
@@ -203,18 +204,20 @@ def _memory_rows(
         where = f"{where}; with one text of the longest length"
     ram, anonymous, disk = _memory_estimates(candidate)
     total = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+    whole = whole_ram(limits, device)
+    told = where if whole is None else f"{where}; held against all memory of {device.title}"
     rows = [
-        _row("peak RSS", "bytes", figure("peak_rss_bytes"), where, estimate=ram),
+        _row("peak RSS", "bytes", figure("peak_rss_bytes"), told, "max", whole, estimate=ram),
         _row("anonymous memory", "bytes", figure("anonymous_bytes"), where, estimate=anonymous),
         _row("model file", "bytes", float(manifest.memory.file_bytes), "read from the file", estimate=disk),
         _row("bundle on disk", "bytes", float(total), "read from the files", "max", limits.max_disk_bytes, "max_disk"),
     ]
     if manifest.memory.kv_bytes:
         rows.insert(2, _row("KV cache", "bytes", None, "not measured", estimate=_exact(manifest.memory.kv_bytes)))
-    budget = device.ram_budget_bytes if limits.max_ram_bytes is None else limits.max_ram_bytes
-    if device.ram.counted == "resident":
+    budget = ram_limit(limits, device)
+    if device.ram.counted == "resident" and budget is not None:
         rows[0] = _row("peak RSS", "bytes", figure("peak_rss_bytes"), where, "max", budget, "max_ram", ram)
-    else:
+    elif device.ram.counted == "anonymous":
         where = f"{where}; without file-backed pages, which {device.title} does not count"
         counted = counted_bytes(candidate, device) if candidate else None
         rows.insert(1, _row("counted memory", "bytes", _counted(figure), where, "max", budget, "max_ram", counted))

@@ -17,7 +17,7 @@ from edgekit.limits import Limits, Preferences
 from edgekit.model import SourceModel
 from edgekit.planner.advice import Broken, advice, fitting_student
 from edgekit.planner.expectation import expected_fidelity
-from edgekit.planner.holding import Held, broken, counted_bytes, may_miss, ram_limit
+from edgekit.planner.holding import Held, broken, counted_bytes, may_miss, ram_limit, whole_ram
 from edgekit.planner.learning import after_miss, speaks_against
 from edgekit.planner.order import in_order
 from edgekit.planner.remedies import cached_tokens, remedy
@@ -35,6 +35,8 @@ __all__ = [
     "counted_bytes",
     "plan",
     "propose",
+    "ram_limit",
+    "whole_ram",
 ]
 
 # What to install where an engine is missing.

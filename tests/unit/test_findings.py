@@ -42,6 +42,10 @@ class Measured:
         return tuple(self.result.get(name) or ())
 
 
+WHOLE_BYTES = 2**34
+"""All memory of the fixture's device."""
+
+
 def candidate(bits: float = 8.0, options: dict[str, str] | None = None) -> Candidate:
     size = Estimate(MIB, MIB, "a test")
     return Candidate("onnx-int8", "onnxruntime", options or {}, bits, size, size)
@@ -64,7 +68,7 @@ def counting_anonymous(app_bytes: int | None) -> DeviceProfile:
 
 def with_ram(app_bytes: int | None) -> DeviceProfile:
     known = Figure(value=app_bytes, status="derived", source="a test") if app_bytes else Figure(status="unknown")
-    total = Figure(value=2**34, status="vendor", source="a test")
+    total = Figure(value=WHOLE_BYTES, status="vendor", source="a test")
     return device("avx2").model_copy(update={"ram": Ram(total_bytes=total, app_bytes=known)})
 
 
@@ -122,7 +126,7 @@ def test_what_is_the_original_itself_is_not_gated_against_it(
         (100 * MIB, None, 100 * MIB, "passed"),
         (100 * MIB - 1, None, 100 * MIB - 1, "failed"),
         (2**30, 99 * MIB, 99 * MIB, "failed"),
-        (None, None, None, "passed"),
+        (None, None, WHOLE_BYTES, "passed"),
     ],
 )
 def test_memory_is_held_against_the_device_or_the_flag(
@@ -131,7 +135,7 @@ def test_memory_is_held_against_the_device_or_the_flag(
     limits = Limits(max_ram_bytes=max_ram_bytes)
     found = report(tmp_path, manifest, candidate(), limits, with_ram(app_bytes))
     assert (row(found, "peak RSS").limit, found.status) == (limit, status)
-    assert any("not known, so no memory limit" in note for note in found.notes) is (limit is None)
+    assert any("not known, so only its whole memory" in note for note in found.notes) is (limit == WHOLE_BYTES)
 
 
 def test_memory_that_could_not_be_read_proves_nothing(tmp_path: Path, manifest: Manifest) -> None:
@@ -175,7 +179,8 @@ def test_where_file_backed_pages_do_not_count_the_limit_is_held_against_the_rest
     assert (counted.measured, counted.limit, counted.flag) == (70 * MIB, limit_mib * MIB, "--max-ram")
     assert "without file-backed pages, which Test device does not count" in counted.where
     assert (counted.estimate_low, counted.estimate_high) == (50 * MIB, 61 * MIB)
-    assert (peak.measured, peak.limit, peak.passed) == (100 * MIB, None, None)
+    assert (peak.measured, peak.limit, peak.flag, peak.passed) == (100 * MIB, WHOLE_BYTES, "", True)
+    assert peak.where.endswith("held against all memory of Test device")
     assert found.status == status
     assert not any("not known" in note for note in found.notes)
 
@@ -191,10 +196,21 @@ def test_counted_memory_that_could_not_be_read_proves_nothing(tmp_path: Path, ma
     assert (row(found, "counted memory").passed, found.status) == (False, "failed")
 
 
-def test_where_nobody_knows_what_an_app_may_use_counted_memory_has_no_limit(tmp_path: Path, manifest: Manifest) -> None:
+def test_where_nobody_knows_what_an_app_may_use_the_whole_memory_is_held(tmp_path: Path, manifest: Manifest) -> None:
     found = report(tmp_path, manifest, estimated(), Limits(), counting_anonymous(None), file_rss_bytes=MIB)
     assert row(found, "counted memory").limit is None
-    assert any("no memory limit was held" in note for note in found.notes)
+    assert row(found, "peak RSS").limit == WHOLE_BYTES
+    assert any("only its whole memory, 16.0 GiB, was held" in note for note in found.notes)
+
+
+def test_where_nothing_is_known_of_the_memory_none_is_held(tmp_path: Path, manifest: Manifest) -> None:
+    plain = with_ram(None)
+    unknown = plain.model_copy(
+        update={"ram": plain.ram.model_copy(update={"total_bytes": plain.ram.app_bytes})}  # which is unknown
+    )
+    found = report(tmp_path, manifest, candidate(), Limits(), unknown)
+    assert row(found, "peak RSS").limit is None
+    assert any("not known, so no memory limit was held" in note for note in found.notes)
 
 
 def test_every_estimate_stands_beside_its_figure(tmp_path: Path, manifest: Manifest) -> None:
