@@ -12,12 +12,14 @@ def shared_gpu(case: Case) -> str | None:
     gpu = case.setting.device.gpu
     if gpu is None or not gpu.shared_memory:
         return None
-    return f"{gpu.name} shares the memory: offloaded layers would count against RAM all the same"
+    return f"{gpu.name} shares the memory: offloaded layers would count against RAM; the bundle's runtime uses the CPU"
 
 
 def cpu_only(case: Case) -> str | None:
     gpu = case.setting.device.gpu
-    return None if gpu is None else f"the bundle's runtime runs on the CPU; no estimate counts on {gpu.name}"
+    if gpu is None or gpu.shared_memory:
+        return None
+    return f"the bundle's runtime runs on the CPU; no estimate counts on {gpu.name}"
 
 
 def anonymous(case: Case) -> str | None:

@@ -30,6 +30,7 @@ INT8 = candidate(8, 1, "onnxruntime")
 Q4_0 = candidate(4.5, 1, options={"preset": "Q4_0"})
 Q8 = candidate(8.5, 1)
 GPU = Gpu(name="Big GPU")
+CARD = Gpu(name="card", shared_memory=False)
 SENSITIVE = Preferences(sensitivity="high")
 
 
@@ -80,7 +81,7 @@ BITES: dict[str, list[tuple[Case, str]]] = {
     "embeddings": [(case(model=MOSTLY_WORDS), "the embedding table is 60% of the weights")],
     "base-model": [(case(), "no chat template is invented")],
     "shared-gpu": [(case(setting=asked(gpu=GPU)), "Big GPU shares the memory")],
-    "cpu-only": [(case(setting=asked(gpu=GPU)), "runs on the CPU")],
+    "cpu-only": [(case(setting=asked(gpu=CARD)), "runs on the CPU")],
     "anonymous": [(case(setting=asked(counted="anonymous")), "pages of the mapped file are left out, as long as")],
     "unknown-ram": [
         (case(setting=asked(None)), "only its whole memory, 16.0 GiB, is held"),
@@ -129,8 +130,8 @@ SILENT: dict[str, list[Case]] = {
     "narrow-rows": [case(Q8), case(replace(Q8, notes=("another note",)))],
     "embeddings": [case(), case(model=FEW_WORDS)],
     "base-model": [case(model=replace(model(), kind="chat")), case(model=model("embedding"))],
-    "shared-gpu": [case(), case(setting=asked(gpu=Gpu(name="card", shared_memory=False)))],
-    "cpu-only": [case()],
+    "shared-gpu": [case(), case(setting=asked(gpu=CARD))],
+    "cpu-only": [case(), case(setting=asked(gpu=GPU))],
     "anonymous": [case()],
     "unknown-ram": [case(), case(setting=asked(None), limits=Limits(max_ram_bytes=5))],
     "unknown-speed": [
