@@ -23,6 +23,10 @@ from edgekit.strategies import Candidate
 
 Key = tuple[float | str, ...]
 
+# Of the logarithm of an interval that holds nineteen in twenty, which is two standard errors each way: what two
+# candidates each keep so that they tie where they differ by one standard error of a difference or less.
+_TELLING = 0.35
+
 
 def in_order(offers: Sequence[Candidate], case: Case, doubted: Callable[[Candidate], bool]) -> list[Candidate]:
     """The offers, the best first: by `case.preferences`, after what the rules say whatever is preferred.
@@ -90,15 +94,15 @@ _PREFERENCES = {
 
 
 def _comparable(cost: tuple[float, float, float], candidate: Candidate, case: Case) -> tuple[float, float]:
-    """The cost's interval as far as it is the candidate's own: around its middle, and no wider than its engine's
-    factors were found to be off. What nobody knows of the device moves all candidates alike and tells none apart.
+    """The cost's interval as far as it tells candidates apart: around its middle, as wide as its engine's factors are
+    usually off. What nobody knows of the device moves all candidates alike.
     """
     low, high, _ = cost
     phase: Phase = "decode" if case.model.task == "causal-lm" else "encode"
     found = case.setting.factors.row(candidate.engine, phase, case.setting.device)
     if found is None or not 0 < low <= high < math.inf:
         return low, high
-    width = min(math.sqrt(high / low), math.sqrt(found[0].high / found[0].low))
+    width = min(high / low, found[0].high / found[0].low) ** (_TELLING / 2)
     middle = math.sqrt(low) * math.sqrt(high)
     return middle / width, middle * width
 

@@ -73,8 +73,8 @@ def test_what_is_not_known_of_the_device_makes_no_tie() -> None:
         )
         return plan(model(), setting, Limits(), [slow, fast], BOTH, Preferences(prefer="speed")).candidates[0]
 
-    assert first(13.4).faithfulness == 8.5  # more than 1.2 / 0.9 apart
-    assert first(13.3).faithfulness == 16
+    assert first(11.1).faithfulness == 8.5  # more than (1.2 / 0.9) ** 0.35 apart
+    assert first(11.0).faithfulness == 16
 
 
 def test_of_unknown_speeds_the_fallback_is_last() -> None:
