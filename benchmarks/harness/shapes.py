@@ -116,6 +116,7 @@ FIT_SHAPES: tuple[Shape, ...] = (
     _encoder(12, 312, 12, 1200, 21128),
     _encoder(6, 512, 8, 2048, 30522, (*ONNX, "gguf Q8_0", "gguf Q4_K_M", "gguf Q4_0", "gguf Q3_K_M")),
     _encoder(3, 768, 12, 3072, 16000, (*ONNX, "gguf Q8_0", "gguf IQ4_XS")),
+    _encoder(5, 416, 8, 1664, 20000, ("gguf Q5_K_M", "gguf Q4_K_M", "gguf IQ4_XS")),
     _vit(12, 192, 3, 16),
     _vit(6, 512, 8, 32),
     _resnet((32, 64, 128, 256), (2, 2, 2, 2), "basic"),
