@@ -1,7 +1,7 @@
 """Where peak memory goes, from shapes: the terms of the phase "memory". `estimate` says what they mean.
 
-Measured with the bundle's Python runtime on Linux (glibc's allocator), ONNX Runtime 1.31, in fresh processes: 14 shapes
-in float32 and int8.
+Chosen on 14 shapes in float32 and int8, with the bundle's Python runtime on Linux (glibc), ONNX Runtime 1.31, in fresh
+processes. benchmarks/planner_fit.py fits their factors since the runtime gives freed weights back.
 """
 
 from __future__ import annotations
