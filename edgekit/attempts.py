@@ -22,6 +22,7 @@ from edgekit.planner import Miss, Plan
 from edgekit.progress import Progress
 from edgekit.report import Report, Row, show, show_limit
 from edgekit.strategies import Candidate, Rejection
+from edgekit.targets.local import Local
 
 # What speaks against one way of packing and not against the model: the next one is tried.
 _ONLY_THIS_CANDIDATE = (MissingEngine, UnsupportedModel, BadTokenizer, ValidationFailed)
@@ -116,6 +117,7 @@ class Attempts:
             order.threads,
             artifact.baseline,
             workdir / "answers",
+            Local(),
         )
         report = findings.build_report(
             staged.manifest,

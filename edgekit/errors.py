@@ -16,7 +16,8 @@ EdgekitError
 │   ├── BadEvalData        26
 │   ├── BadBundle          27   hash, path, schema
 │   ├── RunRefused         28   the bundle's runtime refuses or fails
-│   └── WrongOriginal      29   not the model a bundle was packed from
+│   ├── WrongOriginal      29   not the model a bundle was packed from
+│   └── BadReport          33   not a report, or one of another bundle
 ├── DoesNotFit             30   no candidate can be in the device's budget
 ├── LimitMissed            31   every candidate was made and measured; none passed
 ├── ValidationFailed       32   the measuring subprocess broke
@@ -26,6 +27,14 @@ EdgekitError
 │   ├── OutputUnwritable   42
 │   └── NoSpace            43
 ├── MissingEngine          50   an optional dependency is not installed
+├── TargetError                 the place where a bundle was to be validated cannot be used
+│   ├── TargetNotPrepared  60   its emulator, root or engine is not there yet
+│   ├── UnknownCpu         61   the emulator knows no CPU of that name
+│   ├── TargetUnreachable  62
+│   ├── HostKeyChanged     63
+│   ├── TargetLacksPython  64
+│   ├── TargetFull         65   its disk
+│   └── MissingTool        66   a program this needs here: ssh, adb, a compiler
 └── Interrupted           130
 """
 
@@ -112,6 +121,10 @@ class WrongOriginal(BadInput):
     exit_code = 29
 
 
+class BadReport(BadInput):
+    exit_code = 33
+
+
 class DoesNotFit(EdgekitError):
     exit_code = 30
 
@@ -146,6 +159,38 @@ class NoSpace(OutputError):
 
 class MissingEngine(EdgekitError):
     exit_code = 50
+
+
+class TargetError(EdgekitError):
+    pass
+
+
+class TargetNotPrepared(TargetError):
+    exit_code = 60
+
+
+class UnknownCpu(TargetError):
+    exit_code = 61
+
+
+class TargetUnreachable(TargetError):
+    exit_code = 62
+
+
+class HostKeyChanged(TargetError):
+    exit_code = 63
+
+
+class TargetLacksPython(TargetError):
+    exit_code = 64
+
+
+class TargetFull(TargetError):
+    exit_code = 65
+
+
+class MissingTool(TargetError):
+    exit_code = 66
 
 
 class Interrupted(EdgekitError):

@@ -7,7 +7,7 @@ per-input (or per-token) series they were computed from.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,15 @@ class Truth:
     targets: Sequence[Sequence[tuple[int, int]]] | None = None
     pair_scores: Sequence[float] | None = None
     multi_label: bool = False
+
+    def first(self, inputs: int, tokens: Sequence[int]) -> Truth:
+        """Of the first `inputs` inputs alone, of whose ids `tokens` stay."""
+        return replace(
+            self,
+            ids=[ids[:length] for ids, length in zip(self.ids, tokens, strict=False)],
+            targets=None if self.targets is None else self.targets[:inputs],
+            pair_scores=None if self.pair_scores is None else self.pair_scores[: inputs // 2],
+        )
 
 
 def compare(task: str, pairs: Pairs, truth: Truth) -> Fidelity:

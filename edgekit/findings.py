@@ -37,23 +37,32 @@ def build_report(
         isa=tuple(result["isa"] or ()),
         threads=int(result["threads"]),
         system=str(result["system"]),
+        target=examined.target.name,
+        emulator=str(result.get("emulator") or ""),
+        kernels=tuple(result.get("kernels") or ()),
     )
+    target = examined.target
     where = f"measured on {host.cpu}, {host.threads} threads"
-    rows = [
-        *_fidelity_rows(manifest.task, examined, limits, where),
-        *_speed_rows(manifest.task, examined, candidate, limits, where),
-        *_memory_rows(manifest, examined, candidate, device, limits, bundle, where),
-    ]
-    rows += _unmeasured_rows(rows, limits)
+    if host.emulator:
+        where = f"computed on an emulated {host.cpu} ({host.emulator})"
+    rows = [*_golden_rows(examined, where), *_fidelity_rows(manifest.task, examined, limits, where)]
+    if target.times:
+        rows += _speed_rows(manifest.task, examined, candidate, limits, where)
+        rows += _memory_rows(manifest, examined, candidate, device, limits, where)
+    rows += _disk_rows(manifest, candidate, limits, bundle)
+    if target.times:
+        rows += _unmeasured_rows(rows, limits)
     rows = [judged(row) for row in rows]
     failed = any(row.passed is False for row in rows)
-    is_host = device.name == "host"
+    is_host = is_device(examined, device)
     told = list(dict.fromkeys(notes))
-    if not is_host:
+    if not target.times:
+        told.append("an emulator computes as that CPU does and not as fast: no time and no memory was measured")
+    elif not is_host:
         told.append(f"speed was measured here, not on {device.title}; on the device it is an estimate or unknown")
     if examined.token_mismatches:
         told.append(f"token ids differ on {examined.token_mismatches[0]!r}")
-    if ram_limit(limits, device) is None:
+    if target.times and ram_limit(limits, device) is None:
         whole = whole_ram(limits, device)
         held = "no memory limit" if whole is None else f"only its whole memory, {show(whole, 'bytes')},"
         told.append(f"how much RAM {device.title} lets an app use is not known, so {held} was held")
@@ -75,6 +84,29 @@ def build_report(
         notes=tuple(told),
         created_utc=created_utc,
     )
+
+
+def is_device(examined: Examined, device: DeviceProfile) -> bool:
+    """Whether what measured is the device itself, and not a machine that stands in for it."""
+    return examined.target.kind == "local" and device.name == "host"
+
+
+def _golden_rows(examined: Examined, where: str) -> list[Row]:
+    """How many goldens fail there; one is as near its tolerance as the nearest."""
+    results = examined.measurement.result.get("goldens") or []
+    if not results:
+        return []
+    failed = float(sum(not each["passed"] for each in results))
+    shares = [
+        (each["difference"] / each["tolerance"], each["name"])
+        for each in results
+        if each["tolerance"] and each["difference"] is not None
+    ]
+    told = f"{where}; {len(results)} replayed"
+    if shares:
+        share, name = max(shares)
+        told += f", {name} nearest to its tolerance: {share:.0%} of it"
+    return [_row("goldens that fail", "", failed, told, "max", 0.0)]
 
 
 def _predictions(rows: Sequence[Row], *, everywhere: bool) -> list[str]:
@@ -173,7 +205,9 @@ def _is_made(candidate: Candidate | None) -> bool:
 def _slowdown(task: str, examined: Examined) -> float | None:
     """Median latency of the bundle over the fp32 original's; None where the bundle is the fp32 original."""
     measurement = examined.measurement
-    baseline = measurement.samples("baseline_latency_ms") or tuple(examined.original.ms)
+    baseline = measurement.samples("baseline_latency_ms") or (
+        tuple(examined.original.ms) if examined.target.kind == "local" else ()
+    )
     own = measurement.samples("paired_latency_ms") or _own_ms(task, measurement)
     if not baseline or not own:
         return None
@@ -185,8 +219,12 @@ def _own_ms(task: str, measurement: Measurement) -> tuple[float, ...]:
 
 
 def _baseline_told(examined: Examined) -> str:
+    if not examined.target.times:
+        return "nothing: no time was measured"
     if examined.measurement.samples("baseline_latency_ms"):
         return "the fp32 model in the same engine, timed in turn with the bundle"
+    if examined.target.kind != "local":
+        return "nothing: the fp32 model was not run there"
     return f"{examined.original.description}, timed before the bundle on the same machine"
 
 
@@ -196,21 +234,17 @@ def _memory_rows(
     candidate: Candidate | None,
     device: DeviceProfile,
     limits: Limits,
-    bundle: Path,
     where: str,
 ) -> list[Row]:
     figure = examined.measurement.figure
     if examined.original.questions.longest is not None:
         where = f"{where}; with one text of the longest length"
-    ram, anonymous, disk = _memory_estimates(candidate)
-    total = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+    ram, anonymous = _memory_estimates(candidate)
     whole = whole_ram(limits, device)
     told = where if whole is None else f"{where}; held against all memory of {device.title}"
     rows = [
         _row("peak RSS", "bytes", figure("peak_rss_bytes"), told, "max", whole, estimate=ram),
         _row("anonymous memory", "bytes", figure("anonymous_bytes"), where, estimate=anonymous),
-        _row("model file", "bytes", float(manifest.memory.file_bytes), "read from the file", estimate=disk),
-        _row("bundle on disk", "bytes", float(total), "read from the files", "max", limits.max_disk_bytes, "max_disk"),
     ]
     if manifest.memory.kv_bytes:
         rows.insert(2, _row("KV cache", "bytes", None, "not measured", estimate=_exact(manifest.memory.kv_bytes)))
@@ -224,19 +258,28 @@ def _memory_rows(
     return rows
 
 
-def _memory_estimates(candidate: Candidate | None) -> tuple[Estimate | None, Estimate | None, Estimate | None]:
-    """Of the peak, of all anonymous pages (the KV cache and activations are), and of the file."""
+def _disk_rows(manifest: Manifest, candidate: Candidate | None, limits: Limits, bundle: Path) -> list[Row]:
+    total = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+    disk = candidate.disk_bytes if candidate else None
+    return [
+        _row("model file", "bytes", float(manifest.memory.file_bytes), "read from the file", estimate=disk),
+        _row("bundle on disk", "bytes", float(total), "read from the files", "max", limits.max_disk_bytes, "max_disk"),
+    ]
+
+
+def _memory_estimates(candidate: Candidate | None) -> tuple[Estimate | None, Estimate | None]:
+    """Of the peak, and of all anonymous pages (the KV cache and activations are)."""
     if candidate is None:
-        return None, None, None
+        return None, None
     memory = candidate.memory
     if memory is None:
-        return candidate.ram_bytes, None, candidate.disk_bytes
+        return candidate.ram_bytes, None
     anonymous = replace(
         memory.anonymous,
         low=memory.anonymous.low + memory.kv_bytes + memory.activations.low,
         high=memory.anonymous.high + memory.kv_bytes + memory.activations.high,
     )
-    return candidate.ram_bytes, anonymous, candidate.disk_bytes
+    return candidate.ram_bytes, anonymous
 
 
 def _counted(figure: Callable[[str], float | None]) -> float | None:
@@ -285,7 +328,7 @@ def _series(examined: Examined) -> dict[str, tuple[float, ...]]:
         "latency of fp32": measurement.samples("baseline_latency_ms"),
         **{name: tuple(values) for name, values in examined.fidelity.series.items()},
     }
-    if not series["latency of fp32"]:
+    if not series["latency of fp32"] and examined.target.kind == "local":
         name = "decode step of fp32" if series["decode step"] else "latency of fp32"
         series[name] = tuple(examined.original.ms)
     return {name: values for name, values in series.items() if values}

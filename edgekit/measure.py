@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from edgekit import targets
 from edgekit.errors import ValidationFailed
 from edgekit.evaluation import Answer, Input
+from edgekit.targets import Target
 
 _TIMEOUT_S = 3600.0
 
@@ -21,17 +21,19 @@ _TIMEOUT_S = 3600.0
 class Job:
     """What the probe does. `latency` and each of `inputs` is a text, token ids, or arrays by input name.
 
-    `longest` is run once before memory is read. `baseline` is an fp32 model file for the same engine, timed in turn
-    with the bundle once memory has been read.
+    Without `latency` nothing is timed. `longest` is run once before memory is read. `baseline` is an fp32 model file
+    for the same engine, timed in turn with the bundle once memory has been read. `goldens` has the bundle replay its
+    own.
     """
 
     task: str
     engine: str
     threads: int
-    latency: Input
+    latency: Input | None = None
     longest: Input | None = None
     inputs: Sequence[Input] = ()
     tokenize: Sequence[str] = ()
+    goldens: bool = False
     baseline: Path | None = None
     decode_tokens: int = 32
     warmup: int = 3
@@ -68,31 +70,31 @@ class Measurement:
                 yield _scores(self._folder / f"outputs-{index}.npz", self._task)
 
 
-def measure(bundle: Path, job: Job, folder: Path, target: str = "local") -> Measurement:
+def measure(bundle: Path, job: Job, folder: Path, target: Target) -> Measurement:
     """Run `job` against the bundle on `target`; `folder` is scratch and holds the answers while they are read."""
     folder.mkdir(parents=True, exist_ok=True)
     job_file = folder / "job.json"
     job_file.write_text(json.dumps(_job(bundle, job, folder)), encoding="utf-8")
-    targets.load(target).probe(bundle, job_file, _TIMEOUT_S)
+    target.run(bundle, job_file, _TIMEOUT_S)
     if not (folder / "result.json").is_file():
         raise ValidationFailed("the measuring process ended without a result", "run again with --debug")
     return Measurement(folder, job.task, len(job.inputs))
 
 
 def _job(bundle: Path, job: Job, folder: Path) -> dict[str, Any]:
-    """The probe's job file (docs/manifest.md), arrays stored beside it."""
+    """The probe's job file (docs/manifest.md), arrays stored beside it and named relative to it."""
     stored = [_stored(each, folder / f"input-{index}.npz") for index, each in enumerate(job.inputs)]
     kind = next(iter(stored[0]), "texts") if stored else "texts"
     return {
         "bundle": str(bundle.resolve()),
-        "work": str(folder.resolve()),
         "threads": job.threads,
         "warmup": job.warmup,
         "repeats": job.repeats,
-        "latency": _latency(job, folder),
+        "latency": None if job.latency is None else _latency(job.latency, job.decode_tokens, folder),
         "longest": None if job.longest is None else _stored(job.longest, folder / "longest.npz"),
         "fidelity": {_PLURAL[kind]: [each[kind] for each in stored]} if stored else {},
         "tokenize": list(job.tokenize),
+        "goldens": job.goldens,
         "baseline": None if job.baseline is None else {"model_file": str(job.baseline.resolve()), "engine": job.engine},
     }
 
@@ -105,12 +107,12 @@ def _stored(each: Input, path: Path) -> dict[str, Any]:
         return {"text": each}
     if isinstance(each, Mapping):
         np.savez(path, allow_pickle=False, **each)
-        return {"tensors": str(path.resolve())}
+        return {"tensors": path.name}
     return {"ids": [int(token) for token in each]}
 
 
-def _latency(job: Job, folder: Path) -> dict[str, Any]:
-    return _stored(job.latency, folder / "latency.npz") | {"decode_tokens": job.decode_tokens}
+def _latency(latency: Input, decode_tokens: int, folder: Path) -> dict[str, Any]:
+    return _stored(latency, folder / "latency.npz") | {"decode_tokens": decode_tokens}
 
 
 def _scores(path: Path, task: str) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -38,6 +38,24 @@ class Questions:
     origin: str
     longest: Input | None = None
     latency_tokens: int = 0
+
+    def cut(self, most_inputs: int | None, most_tokens: int | None) -> Questions:
+        """The first inputs only, and of token ids the first `most_tokens` in all, but two at least."""
+        inputs = list(self.inputs if most_inputs is None else self.inputs[:most_inputs])
+        if most_tokens is not None and self.truth.ids:
+            left, kept = max(2, most_tokens), []
+            for ids in cast("list[Sequence[int]]", inputs):
+                if left >= 2:
+                    kept.append(list(ids[:left]))
+                    left -= len(kept[-1])
+            inputs = [*kept]
+        if [len(each) for each in inputs] == [len(each) for each in self.inputs]:
+            return self
+        told = f"the first {len(inputs)} of {len(self.inputs)} inputs"
+        if self.truth.ids:
+            told += f", {sum(map(len, inputs))} tokens,"
+        truth = self.truth.first(len(inputs), [len(each) for each in inputs])
+        return replace(self, inputs=inputs, truth=truth, origin=f"{told} of {self.origin}")
 
 
 def ask(model: SourceModel, reference: Reference, data: EvalSet | None, fallback: EvalSet, limits: Limits) -> Questions:

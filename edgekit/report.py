@@ -36,16 +36,32 @@ class Row(_Strict):
 
 
 class Host(_Strict):
-    """The machine that measured."""
+    """The machine that measured. `target` is how --on named it; `emulator` names what only pretended to be that CPU, so
+    that no time or memory was measured there; `kernels` the kernels that the engine was seen to run, in words.
+    """
 
     cpu: str
     isa: tuple[str, ...]
     threads: int
     system: str
+    target: str = "local"
+    emulator: str = ""
+    kernels: tuple[str, ...] = ()
+
+
+class Size(_Strict):
+    """Bytes that the model file spends on one group of tensors, stored as one type."""
+
+    group: str
+    dtype: str
+    tensors: int
+    size_bytes: int
 
 
 class Report(_Strict):
-    """What `validate` found. `series` hold the raw samples behind the figures, for charts."""
+    """What `validate` found. `series` hold the raw samples behind the figures, for charts; `device_is_host` says that
+    the machine that measured is the device itself; `sizes` are of the model file, largest first.
+    """
 
     schema_version: Literal[1] = 1
     model: str
@@ -62,6 +78,7 @@ class Report(_Strict):
     rows: tuple[Row, ...]
     series: dict[str, tuple[float, ...]]
     notes: tuple[str, ...]
+    sizes: tuple[Size, ...] = ()
     plan: PlanSummary | None = None
     created_utc: str
 

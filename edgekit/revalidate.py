@@ -1,4 +1,4 @@
-"""`edgekit validate`: measure a finished bundle again, here, without changing it."""
+"""`edgekit validate`: measure a finished bundle again, here or on another target, without changing it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgekit import history as histories
 from edgekit.attempts import as_timed, offered, remembered
 from edgekit.costs import Setting
 from edgekit.device import DeviceProfile, load_profile
-from edgekit.errors import EdgekitError, UsageError, ValidationFailed, WrongOriginal
+from edgekit.errors import EdgekitError, WrongOriginal
 from edgekit.evaluation import read_eval
 from edgekit.limits import Limits, Preferences
 from edgekit.manifest import Manifest
@@ -22,7 +22,7 @@ from edgekit.progress import Progress, Silent
 from edgekit.report import Report
 from edgekit.setting import measuring_threads, setting_for
 from edgekit.strategies import FP32_BITS, Candidate
-from edgekit.targets import TARGETS
+from edgekit.targets import Conditions, open_target, parse
 
 # The manifest keeps every limit as a number of one kind.
 _WHOLE = ("max_ram_bytes", "max_disk_bytes", "context_tokens")
@@ -43,16 +43,16 @@ def validate(
 ) -> Report:
     """Measure the bundle on `target` against the limits it was packed with, and return a new report.
 
-    Its goldens are replayed first. Fidelity is measured against `model` (a torch module's comes from `from_torch`), or
-    the model it was packed from where that is still there and unchanged; a model whose weights differ from those
-    packed is refused. The report is added to `history`, as by `pack`.
+    `target` is "local", "emulated:CPU", "device" (the emulated CPU that the device's profile names), "ssh:USER@HOST" or
+    "adb:SERIAL". The bundle's goldens are replayed there. Fidelity is measured against `model` (a torch module's comes
+    from `from_torch`), or the model it was packed from where that is still there and unchanged; a model whose weights
+    differ from those packed is refused. What this machine measured is added to `history`, as by `pack`.
 
-    Raises BadBundle, WrongOriginal (another model's weights), ValidationFailed (goldens that fail here), UsageError (an
-    unknown target).
+    Raises BadBundle, WrongOriginal (another model's weights), ValidationFailed (the bundle does not run there),
+    TargetError (the target cannot be used), UsageError (an unknown one).
     """
     progress = progress or Silent()
-    if target not in TARGETS:
-        raise UsageError(f"there is no target {target!r}", f"choose one of {', '.join(TARGETS)}")
+    parse(target)
     past = histories.folder_of(history)
     folder = Path(bundle)
     progress.step("verify the bundle")
@@ -69,18 +69,23 @@ def validate(
     created_utc = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     seen = histories.observations(histories.read(past), profile)
     setting = setting_for(profile, limits, Preferences(threads=threads), seen)
-    with tempfile.TemporaryDirectory(prefix="edgekit-validate-") as name:
+    with (
+        open_target(target, Conditions(profile, workers, progress)) as place,
+        tempfile.TemporaryDirectory(prefix="edgekit-validate-") as name,
+    ):
         scratch = Path(name)
-        progress.step("replay the goldens")
-        _replay(folder, workers)
-        progress.step("measure and compare")
+        progress.step("ask the original")
         original = validation.consult(source, workers, data, limits, scratch)
-        baseline = _baseline(manifest, source, setting, scratch)
-        examined = validation.examine(folder, source, original, manifest.engine, workers, baseline, scratch / "answers")
+        baseline = _baseline(manifest, source, setting, scratch) if place.times else None
+        progress.step(f"measure and compare on {place.name}")
+        examined = validation.examine(
+            folder, source, original, manifest.engine, workers, baseline, scratch / "answers", place, goldens=True
+        )
         candidate = offered(manifest.strategy, source, as_timed(setting, examined))
         notes = candidate.notes if candidate is not None else ()
         report = findings.build_report(manifest, examined, candidate, profile, limits, folder, notes, created_utc)
-        report = remembered("validate", report, manifest, source, setting, workers, examined, past)
+        if place.kind == "local":
+            report = remembered("validate", report, manifest, source, setting, workers, examined, past)
         return report.model_copy(update={"plan": manifest.plan})
 
 
@@ -135,20 +140,3 @@ def _source(
             "give the right one with --model",
         )
     return source
-
-
-def _replay(folder: Path, threads: int) -> None:
-    from edgekit.resources import use_python_runtime
-
-    use_python_runtime()
-    import edgekit_runtime
-
-    with edgekit_runtime.open(folder, threads=threads, verify=False) as session:
-        results = session.self_test()
-    failed = [result for result in results if not result["passed"]]
-    if failed:
-        raise ValidationFailed(
-            f"{len(failed)} of {len(results)} goldens of {folder} fail here: {failed[0]['name']} differs by"
-            f" {failed[0]['difference']} (tolerance {failed[0]['tolerance']})",
-            "this machine computes otherwise than the one that packed; do not ship it for this CPU",
-        )

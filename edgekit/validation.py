@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +19,7 @@ from edgekit.questions import DECODE_TOKENS, Questions, ask
 from edgekit.reference import Reference, TextReference, open_reference
 from edgekit.samples import AWKWARD_TEXTS, DECOMPOSED_TEXT
 from edgekit.strategies import Engine
+from edgekit.targets import Target
 
 _PARITY_TEXTS = (*AWKWARD_TEXTS, DECOMPOSED_TEXT)
 _REFERENCE_WARMUP = 3
@@ -52,6 +53,7 @@ class Examined:
     fidelity: Fidelity
     token_mismatches: Sequence[str]
     original: Original
+    target: Target
 
 
 def consult(model: SourceModel, threads: int, data: EvalSet | None, limits: Limits, scratch: Path) -> Original:
@@ -77,29 +79,45 @@ def examine(
     threads: int,
     baseline: Path | None,
     scratch: Path,
+    target: Target,
+    *,
+    goldens: bool = False,
 ) -> Examined:
-    """Run the bundle in its own process on what the original was asked, and compare them."""
-    questions = original.questions
+    """Run the bundle on `target`, in its own process, on what the original was asked, and compare them.
+
+    Where a clock means nothing nothing is timed, and where running is slow only the first inputs are asked.
+    """
+    most = target.max_parameter_tokens
+    tokens = None if most is None else int(most / max(1, model.parameters))
+    questions = original.questions.cut(target.max_inputs, tokens)
     job = Job(
         task=model.task,
         engine=engine,
         threads=threads,
-        latency=questions.latency,
-        longest=questions.longest,
+        latency=questions.latency if target.times else None,
+        longest=questions.longest if target.times else None,
         inputs=questions.inputs,
         tokenize=_PARITY_TEXTS if model.text is not None else (),
-        baseline=baseline,
+        baseline=baseline if target.times else None,
         decode_tokens=DECODE_TOKENS,
+        goldens=goldens,
     )
-    measurement = measure(bundle, job, scratch)
-    fidelity = compare(model.task, zip(original.answers(), measurement.answers(), strict=True), questions.truth)
+    measurement = measure(bundle, job, scratch, target)
+    pairs = zip(_answered(original, questions), measurement.answers(), strict=True)
+    fidelity = compare(model.task, pairs, questions.truth)
     found = measurement.result.get("token_ids") or ()
     mismatches = [
         text
         for text, expected, ids in zip(job.tokenize, original.token_ids, found, strict=True)
         if list(expected) != ids
     ]
-    return Examined(measurement, fidelity, mismatches, original)
+    return Examined(measurement, fidelity, mismatches, replace(original, questions=questions), target)
+
+
+def _answered(original: Original, questions: Questions) -> Iterator[Answer]:
+    """The original's answers to `questions`, which are the first of its own, perhaps with fewer tokens."""
+    for answer, each in zip(original.answers(), questions.inputs, strict=False):
+        yield answer[: len(each)] if questions.truth.ids else answer
 
 
 def _stored(folder: Path, index: int) -> Path:

@@ -3,25 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
+
+from edgekit.device import DeviceProfile
+from edgekit.errors import UsageError
+from edgekit.progress import Progress
+
+Kind = Literal["local", "emulated", "ssh", "adb"]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a target is opened for: the device validated for, the threads that will run, and who is told how it goes."""
+
+    device: DeviceProfile
+    threads: int
+    progress: Progress
 
 
 class Target(Protocol):
-    """A place where a bundle's own runtime can be started."""
+    """A place where a bundle's own runtime can be started, opened and not yet closed.
 
-    def probe(self, bundle: Path, job: Path, timeout_s: float) -> None:
-        """Run the bundle's `edgekit_runtime.probe` on `job`; its results lie beside the job afterwards.
+    `name` is as the user spelt it, completed: "emulated:cortex-a76". `max_inputs` is how many of the evaluation's
+    inputs are worth asking there, and `max_parameter_tokens` how many tokens, times the model's parameters, of a
+    language model: None for all. `times` says whether what a clock or a memory gauge shows there means anything.
+    """
 
-        Raises ValidationFailed with the probe's own words if it breaks.
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def max_inputs(self) -> int | None: ...
+    @property
+    def max_parameter_tokens(self) -> float | None: ...
+    @property
+    def times(self) -> bool: ...
+
+    def run(self, bundle: Path, job: Path, timeout_s: float) -> None:
+        """Run the bundle's `edgekit_runtime.probe` (or one that writes the same) on `job`; its results lie beside the
+        job afterwards.
+
+        The job's paths are relative to its folder, but for `bundle` and `baseline.model_file`, which are absolute and
+        of this machine. A target may add to result.json `emulator` (a name with its version), `kernels` (words) and
+        `unsafe_goldens` (as `goldens`, without the runtime's guard against saturation).
+
+        Raises ValidationFailed with the probe's own words if it breaks, TargetError if the place cannot be used.
         """
         ...
 
 
+class Module(Protocol):
+    """What a target's module offers: the target that the words after the colon mean, checked to be usable."""
+
+    def opened(self, rest: str, conditions: Conditions) -> AbstractContextManager[Target]: ...
+
+
 TARGETS: Mapping[str, str] = {"local": "edgekit.targets.local"}
 
+# `--on device` is the emulated CPU that the device's profile names.
+_SHORT = {"device": "emulated"}
 
-def load(name: str) -> Target:
-    """The target's module; KeyError if there is none of that name."""
-    return cast(Target, import_module(TARGETS[name]))
+
+def parse(spec: str) -> tuple[str, str]:
+    """("ssh", "pi@raspberrypi") of "ssh:pi@raspberrypi". Raises UsageError for what is no target."""
+    kind, _, rest = spec.partition(":")
+    kind = _SHORT.get(kind, kind)
+    if kind not in TARGETS or (kind == "local" and rest):
+        raise UsageError(
+            f"there is no target {spec!r}", "choose local, device, emulated:CPU, ssh:USER@HOST or adb:SERIAL"
+        )
+    return kind, rest
+
+
+def open_target(spec: str, conditions: Conditions) -> AbstractContextManager[Target]:
+    """The target that `spec` names, ready to run until the block is left."""
+    kind, rest = parse(spec)
+    return cast(Module, import_module(TARGETS[kind])).opened(rest, conditions)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgekit.errors import NoSpace, ValidationFailed
+from edgekit.targets import Conditions, Kind
 
 # What a user's environment may say to Python or the engines, and a measurement must not hear.
 _LEFT_OUT = ("PYTHONPATH", "PYTHONSTARTUP", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GGML_N_THREADS")
@@ -28,8 +29,27 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def probe(bundle: Path, job: Path, timeout_s: float) -> None:
-    """See Target.probe."""
+@contextmanager
+def opened(rest: str, conditions: Conditions) -> Iterator[Local]:
+    """See targets.Module: nothing to open."""
+    del rest, conditions
+    yield Local()
+
+
+class Local:
+    """See targets.Target."""
+
+    name = "local"
+    kind: Kind = "local"
+    max_inputs = None
+    max_parameter_tokens = None
+    times = True
+
+    def run(self, bundle: Path, job: Path, timeout_s: float) -> None:
+        _probe(bundle, job, timeout_s)
+
+
+def _probe(bundle: Path, job: Path, timeout_s: float) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
     environment |= {
         "PYTHONPATH": str(bundle.resolve() / "runtime"),

@@ -21,7 +21,7 @@ LINUX = Path("/proc/self/status").exists()
 
 def _probe(work: Path, bundle: Path, **job: Any) -> subprocess.CompletedProcess[str]:
     work.mkdir(exist_ok=True)
-    settings = {"bundle": str(bundle), "work": str(work), "threads": 1, "warmup": 1, "repeats": 5} | job
+    settings = {"bundle": str(bundle), "threads": 1, "warmup": 1, "repeats": 5} | job
     (work / "job.json").write_text(json.dumps(settings), encoding="utf-8")
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(bundles.RUNTIME)}
     command = [sys.executable, *bundles.STRICT, "-m", "edgekit_runtime.probe", str(work / "job.json")]
@@ -136,10 +136,10 @@ def test_an_incomplete_job_is_told_as_one_line_of_json(tmp_path: Path, job: dict
 def test_a_process_that_holds_torch_is_not_measured(tmp_path: Path) -> None:
     bundle = bundles.embedding_bundle(tmp_path / "b")
     program = f"""
-import sys, types
+import pathlib, sys, types
 sys.modules["torch"] = types.ModuleType("torch")
 from edgekit_runtime import probe
-probe.probe({{"bundle": {str(bundle)!r}, "work": {str(tmp_path)!r}, "latency": {{"text": "red"}}}})
+probe.probe({{"bundle": {str(bundle)!r}, "latency": {{"text": "red"}}}}, pathlib.Path({str(tmp_path)!r}))
 """
     environment = {"PYTHONPATH": str(bundles.RUNTIME)}
     ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)

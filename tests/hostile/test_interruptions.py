@@ -92,7 +92,7 @@ def test_stops_that_fall_anywhere(desk: Desk, name: str, number: int, request: p
 
 def measuring(desk: Desk, *words: object) -> Child:
     """A pack whose measuring process runs."""
-    child = pack(desk, *words, moment=Moment("edgekit.targets.local.probe"))
+    child = pack(desk, *words, moment=Moment("edgekit.targets.local._probe"))
     assert child.reached()
     assert living(child.pid) == [child.pid]
     child.go()

@@ -19,6 +19,7 @@ from edgekit.manifest import Manifest
 from edgekit.questions import Questions
 from edgekit.report import Report
 from edgekit.strategies import Candidate
+from edgekit.targets.local import Local
 from edgekit.validation import Examined, Original
 
 MIB = 2**20
@@ -84,7 +85,7 @@ def report(
     questions = Questions(["a"], Truth(), "a", "one text of 1 tokens", "a test")
     original = Original("the original", questions, [[1]], (20.0, 20.0), tmp_path)
     fidelity = Fidelity(figures or {"mean cosine": 0.99}, {}, 1)
-    examined = Examined(Measured(**result), fidelity, (), original)  # type: ignore[arg-type]
+    examined = Examined(Measured(**result), fidelity, (), original, Local())  # type: ignore[arg-type]
     return findings.build_report(manifest, examined, made, profile, limits, tmp_path, (), "2026-01-01")
 
 

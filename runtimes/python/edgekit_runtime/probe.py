@@ -1,8 +1,9 @@
-"""`python -m edgekit_runtime.probe JOB.json`: measure a bundle in a process that holds nothing else.
+"""`python -m edgekit_runtime.probe JOB.json [BUNDLE]`: measure a bundle in a process that holds nothing else.
 
-The job names the bundle and a `work` folder, where result.json and the fidelity outputs are written (docs/manifest.md
-has the keys). The order is part of the measurement: load, first inference, latency, memory figures, and only then what
-would disturb them: tokenization, fidelity outputs, the baseline. What this machine cannot tell is null.
+result.json and the fidelity outputs are written beside the job (docs/manifest.md has its keys), and the job's paths are
+relative to its folder; BUNDLE replaces the one that the job names. The order is part of the measurement: load, first
+inference, latency, memory figures, and only then what would disturb them: tokenization, fidelity outputs, the baseline.
+What this machine cannot tell is null.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ _LIBRARIES = ("numpy", "onnxruntime", "tokenizers", "llama_cpp")
 
 def main(arguments: Sequence[str]) -> int:
     """0, or 1 with one JSON line {error, message} on stderr, or 2 for wrong usage."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m edgekit_runtime.probe JOB.json\n")
+    if len(arguments) not in (1, 2):
+        sys.stderr.write("usage: python -m edgekit_runtime.probe JOB.json [BUNDLE]\n")
         return 2
     try:
+        work = Path(arguments[0]).resolve().parent
         job = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-        result = json.dumps(probe(job), indent=2, ensure_ascii=False, allow_nan=False)
-        (Path(job["work"]) / "result.json").write_text(result + "\n", encoding="utf-8")
+        job["bundle"] = arguments[1] if len(arguments) == 2 else job["bundle"]
+        result = json.dumps(probe(job, work), indent=2, ensure_ascii=False, allow_nan=False)
+        (work / "result.json").write_text(result + "\n", encoding="utf-8")
     except Exception as error:
         told = {"error": type(error).__name__, "message": " ".join(str(error).split())}
         sys.stderr.write(json.dumps(told) + "\n")
@@ -39,8 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def probe(job: dict[str, Any]) -> dict[str, Any]:
-    """Every figure of result.json. Raises RuntimeFailure; KeyError for an incomplete job."""
+def probe(job: dict[str, Any], work: Path) -> dict[str, Any]:
+    """Every figure of result.json; outputs go into `work`. Raises RuntimeFailure; KeyError for an incomplete job."""
     from . import _machine
     from ._bundle import verify
 
@@ -51,16 +54,19 @@ def probe(job: dict[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
     with _open(job, info) as session:
         result["load_ms"] = _since(started)
-        timed = _task(session, job["latency"])
-        result["first_ms"] = timed()[0]
-        result |= _speed(session, job["latency"], timed, warmup, repeats)
+        timed = None
+        if (latency := job["latency"]) is not None:
+            timed = _task(session, latency, work)
+            result["first_ms"] = timed()[0]
+            result |= _speed(session, latency, timed, warmup, repeats)
         if job.get("longest"):
-            _inference(session, job["longest"])()
+            _inference(session, job["longest"], work)()
         result |= _machine.memory_bytes()
         result["token_ids"] = [session.tokenize(text) for text in job.get("tokenize") or ()]
-        _answer(session, job.get("fidelity") or {}, Path(job["work"]))
-        if job.get("baseline"):
-            result |= _against(job, info, timed, warmup, repeats)
+        result["goldens"] = session.self_test() if job.get("goldens") else []
+        _answer(session, job.get("fidelity") or {}, work)
+        if timed and job.get("baseline"):
+            result |= _against(job, info, timed, warmup, repeats, work)
         result |= _environment(session)
     if present := [name for name in FORBIDDEN if name in sys.modules]:
         raise RuntimeError(f"{', '.join(present)} was imported: the figures are not the bundle's own")
@@ -76,13 +82,13 @@ def _open(job: dict[str, Any], info: dict[str, Any], model: Path | None = None) 
     return load(Path(job["bundle"]), dict(info), job.get("threads"), bool(job.get("low_memory")), model)
 
 
-def _task(session: Session, latency: dict[str, Any]) -> Callable[[], list[float]]:
+def _task(session: Session, latency: dict[str, Any], work: Path) -> Callable[[], list[float]]:
     """One run on the job's input; it returns milliseconds: of the whole, or, for a language model, of each step."""
     if session.info["task"] == "causal-lm":
         ids = _ids(session, latency)
         steps, engine = int(latency.get("decode_tokens", 32)), session.engine
         return lambda: [1000 * seconds for seconds in engine.step_seconds(ids, steps)]
-    once = _inference(session, latency)
+    once = _inference(session, latency, work)
 
     def timed() -> list[float]:
         started = time.perf_counter()
@@ -92,10 +98,10 @@ def _task(session: Session, latency: dict[str, Any]) -> Callable[[], list[float]
     return timed
 
 
-def _inference(session: Session, latency: dict[str, Any]) -> Callable[[], object]:
+def _inference(session: Session, latency: dict[str, Any], work: Path) -> Callable[[], object]:
     """One inference, tokenization included where there is text."""
     if "tensors" in latency:
-        tensors = _tensors(latency["tensors"])
+        tensors = _tensors(work / latency["tensors"])
         return lambda: session.run(tensors)
     text = latency["text"]
     if session.info["task"] == "embedding":
@@ -143,7 +149,7 @@ def _answer(session: Session, fidelity: dict[str, Any], work: Path) -> None:
     inputs = [session.encode(text) for text in fidelity.get("texts") or ()]
     paths = fidelity.get("npz") or ()
     for index in range(len(inputs) or len(paths)):
-        outputs = session.run(inputs[index] if inputs else _tensors(paths[index]))
+        outputs = session.run(inputs[index] if inputs else _tensors(work / paths[index]))
         floats: dict[str, Any] = {
             name: one.astype(np.float32) if one.dtype.kind == "f" else one for name, one in outputs.items()
         }
@@ -151,12 +157,12 @@ def _answer(session: Session, fidelity: dict[str, Any], work: Path) -> None:
 
 
 def _against(
-    job: dict[str, Any], info: dict[str, Any], timed: Callable[[], list[float]], warmup: int, repeats: int
+    job: dict[str, Any], info: dict[str, Any], timed: Callable[[], list[float]], warmup: int, repeats: int, work: Path
 ) -> dict[str, Any]:
     """The bundle and the baseline in turn, A B A B, so that whatever else the machine does falls on both alike."""
     baseline = job["baseline"]
-    with _open(job, {**info, "engine": baseline["engine"]}, Path(baseline["model_file"])) as session:
-        other = _task(session, job["latency"])
+    with _open(job, {**info, "engine": baseline["engine"]}, work / baseline["model_file"]) as session:
+        other = _task(session, job["latency"], work)
         language_model = session.info["task"] == "causal-lm"
         warmup, repeats = (1, max(MIN_LM_REPEATS, repeats // 10)) if language_model else (warmup, repeats)
         runs = [(timed(), other()) for _ in range(warmup + repeats)][warmup:]
@@ -173,6 +179,9 @@ def _environment(session: Session) -> dict[str, Any]:
     features = _machine.isa_features()
     loaded = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)
     return {
+        "model_sha256": next(
+            one["sha256"] for one in session.info["files"] if one["path"] == session.info["model_file"]
+        ),
         "cpu": _machine.cpu_model(),
         "arch": _machine.arch(),
         "isa": None if features is None else sorted(features & _machine.INSTRUCTION_SETS),
@@ -190,7 +199,7 @@ def _ids(session: Session, latency: dict[str, Any]) -> list[int]:
     return list(latency["ids"]) if "ids" in latency else session.tokenize(latency["text"])
 
 
-def _tensors(path: str) -> dict[str, Any]:
+def _tensors(path: Path) -> dict[str, Any]:
     import numpy as np
 
     with np.load(path) as stored:
