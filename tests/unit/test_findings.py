@@ -14,6 +14,7 @@ from edgekit import findings
 from edgekit.costs import Estimate, MemoryEstimate
 from edgekit.device import DeviceProfile, Figure, Ram
 from edgekit.fidelity import Fidelity, Truth
+from edgekit.findings.rows import flag_of
 from edgekit.limits import Limits
 from edgekit.manifest import Manifest
 from edgekit.questions import Questions
@@ -149,7 +150,7 @@ def test_a_limit_asked_by_name_that_nothing_measures_is_missed(
     asked: Limits, tmp_path: Path, manifest: Manifest
 ) -> None:
     found = report(tmp_path, manifest, candidate(), asked, with_ram(2**30))
-    assert [each.name for each in found.missed] == [f"asked by {findings._flag(*asked.changed())}"]
+    assert [each.name for each in found.missed] == [f"asked by {flag_of(*asked.changed())}"]
     assert found.missed[0].measured is None
 
 
