@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, cast, runtime_checkable
 
 from edgekit.device import DeviceProfile
 from edgekit.errors import UsageError
@@ -57,13 +57,59 @@ class Target(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class MemoryLimit:
+    """What a device lets an app use, as it counts: all resident pages, or those that no file backs.
+
+    `elsewhere_bytes` are resident pages of Python's and the engine's own files: a machine that measures holds them for
+    other processes already and charges none of them twice, while on the device they count.
+    """
+
+    limit_bytes: int
+    counted: Literal["resident", "anonymous"]
+    elsewhere_bytes: int = 0
+
+    @property
+    def enforced_bytes(self) -> int:
+        """What is left for what the process itself is charged for, a MiB at least."""
+        return max(2**20, self.limit_bytes - (self.elsewhere_bytes if self.counted == "resident" else 0))
+
+
+class OverLimit(Exception):
+    """A process did not get by within its memory limit; the message says how that showed."""
+
+
+class Confined(Target, Protocol):
+    """A target that runs one bundle within a memory limit. `told` names what enforces it; `peak_bytes`, once it has
+    run, is what that saw at most, None where it cannot tell. `run` raises OverLimit where the limit was too small.
+    """
+
+    @property
+    def told(self) -> str: ...
+    @property
+    def peak_bytes(self) -> int | None: ...
+
+
+@runtime_checkable
+class Confining(Protocol):
+    """A target that can also limit the memory of what it runs. `within` raises CannotConfine where its system lends no
+    means to.
+    """
+
+    def within(self, limit: MemoryLimit) -> AbstractContextManager[Confined]: ...
+
+
+class CannotConfine(Exception):
+    """This machine offers no way to limit a process's memory; the message says why."""
+
+
 class Module(Protocol):
     """What a target's module offers: the target that the words after the colon mean, checked to be usable."""
 
     def opened(self, rest: str, conditions: Conditions) -> AbstractContextManager[Target]: ...
 
 
-TARGETS: Mapping[str, str] = {"local": "edgekit.targets.local"}
+TARGETS: Mapping[str, str] = {"local": "edgekit.targets.local", "ssh": "edgekit.targets.ssh"}
 
 # `--on device` is the emulated CPU that the device's profile names.
 _SHORT = {"device": "emulated"}

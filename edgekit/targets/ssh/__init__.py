@@ -1,0 +1,114 @@
+"""Another machine, reached by ssh: `ssh:user@host`, `ssh:user@host:port`, or `ssh:alias` of the user's configuration.
+
+    connection   the system's ssh with our agent at its other end; what ssh's own words mean
+    agent        what runs there: standard library only, sent as source
+    files        what a run takes, by digest; only what is not there is copied, and a broken copy goes on
+    engine       the packages that the bundle's runtime imports, in the versions installed here
+
+Only a POSIX shell, Python >= 3.11 and pip are assumed there. See docs/targets.md.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edgekit.errors import BadBundle, BadReport, NoSpace
+from edgekit.manifest import Manifest
+from edgekit.progress import Progress
+from edgekit.targets import Conditions, Kind, received
+from edgekit.targets.ssh.connection import Connection, destination
+from edgekit.targets.ssh.engine import prepare
+from edgekit.targets.ssh.files import of_bundle, of_job, send
+
+_SPARE_BYTES = 64 * 2**20
+
+
+@contextmanager
+def opened(rest: str, conditions: Conditions) -> Iterator[Ssh]:
+    """See targets.Module. One connection serves until the block is left; its agent clears up, however it is left."""
+    to = destination(rest)
+    conditions.progress.step(f"connect to {to.name}")
+    with closing(Connection(to)) as connection:
+        yield Ssh(connection, conditions.progress)
+
+
+def clean(rest: str) -> str:
+    """Remove everything that edgekit keeps on that machine; what was done, in a line."""
+    to = destination(rest)
+    with closing(Connection(to)) as connection:
+        freed = connection.ask({"do": "clean"}).get("freed_bytes", 0)
+    return f"{to.name}: {int(freed) / 1e6:.1f} MB removed"
+
+
+class Ssh:
+    """See targets.Target."""
+
+    kind: Kind = "ssh"
+    max_inputs = None
+    max_parameter_tokens = None
+    times = True
+
+    def __init__(self, connection: Connection, progress: Progress) -> None:
+        self.name = connection.to.name
+        self._connection = connection
+        self._progress = progress
+
+    @property
+    def copied_bytes(self) -> int:
+        """Of files, since it was opened."""
+        return self._connection.sent_bytes
+
+    def run(self, bundle: Path, job: Path, timeout_s: float) -> None:
+        manifest = _manifest(bundle)
+        told, own = of_job(json.loads(job.read_bytes()), job.parent)
+        files = of_bundle(bundle, manifest)
+        prepare(self._connection, manifest, self._progress)
+        send(self._connection, {f"bundle/{path}": each for path, each in files.items()} | own, self._progress)
+        self._progress.step(f"run on {self.name}")
+        request = {
+            "do": "run",
+            "bundle": {path: each.sha256 for path, each in files.items()},
+            "work": {path: each.sha256 for path, each in own.items()},
+            "job": told,
+            "timeout_s": timeout_s,
+        }
+        ended = self._connection.ask(request, timeout_s=timeout_s + 120)
+        if ended.get("rotten"):
+            raise BadReport(
+                f"{ended['rotten']} files kept on {self.name} were no longer what was copied; they were removed",
+                "run again: they are copied anew",
+            )
+        if ended.get("code") != 0:
+            raise received.failure(int(ended.get("code", 1)), str(ended.get("told", "")), self.name)
+        self._fetch(ended.get("files"), manifest, told, job.parent)
+        received.check(job.parent, manifest, told, self.name)
+
+    def _fetch(self, offered: Any, manifest: Manifest, job: dict[str, Any], folder: Path) -> None:
+        """Bring the results here: those that the job asks for, and no larger than they can be."""
+        for name in ("result.json", *received.expected(manifest, job)):
+            size = offered.get(name) if isinstance(offered, dict) else None
+            most = received.MAX_RESULT_BYTES if name == "result.json" else received.MAX_ARRAY_BYTES
+            if not isinstance(size, int) or not 0 < size <= most:
+                raise BadReport(f"{self.name} has no {name} of 1 to {most} bytes, but {size!r}", "run again")
+            free = shutil.disk_usage(folder).free
+            if size + _SPARE_BYTES > free:
+                raise NoSpace(
+                    f"{name} of {self.name} has {size / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free in {folder}"
+                )
+            if self._connection.ask({"do": "get", "name": name, "size": size}) != {"size": size}:
+                raise BadReport(f"{self.name} sends another {name} than it said", "run again")
+            self._connection.receive(size, folder / name)
+
+
+def _manifest(bundle: Path) -> Manifest:
+    try:
+        return Manifest.model_validate_json((bundle / "edgekit.json").read_bytes())
+    except (OSError, ValidationError) as error:
+        raise BadBundle(f"{bundle} holds no manifest that can be read: {error}") from error

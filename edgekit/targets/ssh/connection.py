@@ -1,0 +1,354 @@
+"""One ssh connection with the agent at its other end: requests, answers, bytes; and what ssh's own words mean.
+
+The system's OpenSSH client is used as the user has set it up; nothing here weakens how it checks a host's key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import (
+    BadReport,
+    EdgekitError,
+    HostKeyChanged,
+    MissingTool,
+    TargetFull,
+    TargetLacksPython,
+    TargetNotPrepared,
+    TargetUnreachable,
+    UsageError,
+    ValidationFailed,
+)
+from edgekit.targets.received import plain
+from edgekit.targets.ssh import agent
+
+_CONNECT_S = 20
+_PING_S = 15.0
+_ANSWER_S = 600.0
+_MAX_NOISE_BYTES = 2**18
+_MAX_ANSWER_BYTES = 2**20
+_CLOSE_S = 10.0
+# Found by the user's login shell, whichever it is: one word in single quotes, without any quote or `!` inside.
+_FIND_PYTHON = (
+    "exec sh -c '"
+    "for p in python3.14 python3.13 python3.12 python3.11 python3 python; do"
+    ' if command -v $p >/dev/null 2>&1; then v=$($p -c "import sys; print(sys.version.split()[0])" 2>/dev/null);'
+    ' if $p -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null; then'
+    ' exec $p -P -u -c "import sys; f = sys.stdin.buffer; exec(f.read(int(f.readline())))"; fi;'
+    ' found="$found $p-$v"; fi; done; echo; echo EDGEKIT-NO-PYTHON $found'
+    "'"
+)
+_NO_PYTHON = b"EDGEKIT-NO-PYTHON"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """`rest` is as the user wrote it after "ssh:"; `host` may be an alias of their ssh configuration."""
+
+    rest: str
+    host: str
+    user: str | None = None
+    port: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"ssh:{self.rest}"
+
+    @property
+    def words(self) -> list[str]:
+        """What ssh is given."""
+        port = ["-p", str(self.port)] if self.port else []
+        user = ["-l", self.user] if self.user else []
+        return [*port, *user, "--", self.host]
+
+    @property
+    def command(self) -> str:
+        """What a person would type to reach it."""
+        port = f"-p {self.port} " if self.port else ""
+        return f"ssh {port}{f'{self.user}@' if self.user else ''}{self.host}"
+
+
+def destination(rest: str) -> Destination:
+    """Of "user@host", "user@host:port", "[2001:db8::1]:22" or "alias". Raises UsageError for anything else."""
+    found = re.fullmatch(
+        r"(?:(?P<user>[^@\s:-][^@\s:]*)@)?(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[\w][\w.-]*))(?::(?P<port>\d+))?",
+        rest,
+    )
+    port = int(found["port"]) if found and found["port"] else None
+    if not found or (port is not None and not 0 < port < 65536):
+        raise UsageError(f"ssh:{rest} names no host", "write ssh:USER@HOST, ssh:USER@HOST:PORT or ssh:ALIAS")
+    return Destination(rest, found["six"] or found["host"], found["user"], port)
+
+
+class Connection:
+    """Open until `close`; `greeting` is what the agent said of its host first. `sent_bytes` counts files' bytes."""
+
+    def __init__(self, to: Destination) -> None:
+        self.to = to
+        self.sent_bytes = 0
+        self._told: deque[str] = deque(maxlen=64)
+        self._writing = threading.Lock()
+        self._closing = threading.Event()
+        self._process = _ssh(to)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self._threads = [
+            threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True),
+            threading.Thread(target=self._ping, daemon=True),
+        ]
+        try:
+            self._threads[0].start()
+            self.greeting = self._greet()
+            self._threads[1].start()
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(
+        self,
+        request: Mapping[str, Any],
+        payload: Iterable[bytes] = (),
+        *,
+        timeout_s: float = _ANSWER_S,
+    ) -> dict[str, Any]:
+        """The agent's answer to a request, which `payload` follows. What it refuses is raised."""
+        try:
+            with self._writing:
+                self._stdin.write(json.dumps(request).encode() + b"\n")
+                for chunk in payload:
+                    self._stdin.write(chunk)
+                self._stdin.flush()
+        except BrokenPipeError:
+            pass  # its last words may say why
+        return self._answer(timeout_s)
+
+    def receive(self, size: int, path: Path) -> None:
+        """Write the next `size` bytes from the agent to `path`."""
+        with path.open("wb") as file, self._deadline(_ANSWER_S + size / 1e4):
+            while size:
+                chunk = self._stdout.read(min(size, agent.CHUNK_BYTES))
+                if not chunk:
+                    raise self._lost()
+                size -= len(chunk)
+                file.write(chunk)
+
+    def close(self) -> None:
+        """End the agent, which clears up, and then ssh."""
+        self._closing.set()
+        with suppress(BrokenPipeError):
+            self._stdin.close()
+        try:
+            self._process.wait(_CLOSE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        finally:
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+            self._stdout.close()
+            for each in self._threads:
+                if each.ident is not None:
+                    each.join(_CLOSE_S)
+
+    def _greet(self) -> dict[str, Any]:
+        source = Path(agent.__file__).read_bytes()
+        try:
+            self._stdin.write(b"%d\n%s" % (len(source), source))
+            self._stdin.flush()
+        except BrokenPipeError:
+            pass
+        with self._deadline(_ANSWER_S):
+            self._skip_noise()
+        return self._answer(60.0)
+
+    def _skip_noise(self) -> None:
+        """Up to the agent's first line: what a login shell prints of its own comes before it."""
+        read = 0
+        while read < _MAX_NOISE_BYTES:
+            line = self._stdout.readline(_MAX_NOISE_BYTES)
+            if not line:
+                raise self._refused()
+            if line == agent.MAGIC:
+                return
+            if line.startswith(_NO_PYTHON):
+                found = plain(line.decode("utf-8", "replace")).split()[1:]
+                names = ", ".join(each.replace("-", " ", 1) for each in found) or "no Python at all"
+                raise TargetLacksPython(
+                    f"{self.to.name} has no Python 3.11 or newer: {names} was found",
+                    "install one there, with pip or venv (apt install python3 python3-venv)",
+                )
+            read += len(line)
+        raise TargetUnreachable(
+            f"{self.to.name} prints more than {_MAX_NOISE_BYTES} bytes before any command runs",
+            "let its login shell print nothing where no terminal is",
+        )
+
+    def _answer(self, timeout_s: float) -> dict[str, Any]:
+        with self._deadline(timeout_s):
+            line = self._stdout.readline(_MAX_ANSWER_BYTES)
+        if not line:
+            raise self._lost()
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise BadReport(f"{self.to.name} answered what is no answer: {plain(line[:80].decode('utf-8', 'replace'))}")
+        if "refused" in answer:
+            raise self._meaning(answer)
+        return answer
+
+    def _meaning(self, answer: Mapping[str, Any]) -> EdgekitError:
+        """The error for what the agent refused."""
+        reason, message = str(answer["refused"]), plain(str(answer.get("message", "")))
+        name = self.to.name
+        if reason == "full":
+            needed, free = answer.get("needed_bytes"), answer.get("free_bytes")
+            figures = [f"{int(needed) / 2**20:.1f} MiB are needed"] if isinstance(needed, int) else []
+            figures += [f"{int(free) / 2**20:.1f} MiB are free"] if isinstance(free, int) else []
+            return TargetFull(
+                f"the disk of {name} is full: {message}; {', '.join(figures)}",
+                f"free some there, or edgekit targets clean {name}",
+            )
+        errors: dict[str, tuple[type[EdgekitError], str, str]] = {
+            "busy": (
+                TargetUnreachable,
+                f"{name} is taken: {message}",
+                "wait for it; two at once would time each other",
+            ),
+            "pip": (TargetLacksPython, message, f"install python3-pip or python3-venv on {name}"),
+            "timeout": (ValidationFailed, f"on {name}, {message}", "give fewer --eval rows, or a smaller model"),
+            "changed": (TargetUnreachable, f"{message}; it was removed from {name}", "run again: it is copied anew"),
+        }
+        kind, what, remedy = errors.get(
+            reason, (TargetNotPrepared, f"{name} cannot be used: {message}", "its home must be writable, with space")
+        )
+        return kind(what, remedy)
+
+    @contextmanager
+    def _deadline(self, timeout_s: float) -> Iterator[None]:
+        """ssh is killed when the block takes longer, so that reading ends."""
+        timer = threading.Timer(timeout_s, self._kill_late, [timeout_s])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _kill_late(self, timeout_s: float) -> None:
+        self._told.append(f"no answer within {timeout_s:.0f} s")
+        self._process.kill()
+
+    def _listen(self, stderr: Any) -> None:
+        with stderr:
+            while line := stderr.readline(4096):
+                self._told.append(plain(line.decode("utf-8", "replace")))
+
+    def _ping(self) -> None:
+        """Tell the agent that edgekit is there, also while it asks the original or waits."""
+        while not self._closing.wait(_PING_S):
+            with self._writing:
+                try:
+                    self._stdin.write(b"\n")
+                    self._stdin.flush()
+                except (OSError, ValueError):
+                    return
+
+    def _words(self) -> list[str]:
+        """What ssh said; all of it, once it has ended."""
+        try:
+            self._process.wait(_CLOSE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._threads[0].join(_CLOSE_S)
+        return [line for line in self._told if line.strip()]
+
+    def _lost(self) -> EdgekitError:
+        words = self._words()
+        return TargetUnreachable(
+            f"the connection to {self.to.name} broke: {words[-1] if words else 'it was closed there'}",
+            "run again: what was copied is kept there, and copying goes on where it stopped",
+        )
+
+    def _refused(self) -> EdgekitError:
+        """Why ssh ended before the agent said anything."""
+        return refusal(self.to, self._words())
+
+
+def refusal(to: Destination, words: Sequence[str]) -> EdgekitError:
+    """What ssh's last lines mean."""
+    everything = "\n".join(words)
+    if "REMOTE HOST IDENTIFICATION HAS CHANGED" in everything:
+        return _changed(to, everything)
+    if "Host key verification failed" in everything:
+        return TargetUnreachable(
+            f"the host key of {to.name} is not known here, so who answers there cannot be told",
+            f"compare and accept it by {to.command}, once",
+        )
+    said = next((line for line in reversed(words) if re.match(r"ssh: |\S+: Permission denied", line)), "")
+    said = said or (words[-1] if words else "ssh ended without a word")
+    if "Permission denied" in said:
+        return TargetUnreachable(
+            f"{to.name} lets nobody in: {said}", f"have {to.command} work without a question first"
+        )
+    return TargetUnreachable(f"{to.name} cannot be reached: {said}", f"try {to.command}")
+
+
+def _changed(to: Destination, words: str) -> EdgekitError:
+    where = re.search(r"Offending \S+ key in (\S+)", words)
+    kind = re.search(r"fingerprint for the (\S+) key", words)
+    print_ = re.search(r"(SHA256:\S+?)\.?$", words, re.MULTILINE)
+    host = f"[{to.host}]:{to.port}" if to.port else to.host
+    key = f"{kind[1].lower() if kind else '*'}"
+    return HostKeyChanged(
+        f"the host key of {to.name} is not the one in {where[1] if where else 'known_hosts'}:"
+        f" it shows {print_[1] if print_ else 'another'} now",
+        f"someone may be listening; if its key was meant to change, compare ssh-keygen -lf"
+        f" /etc/ssh/ssh_host_{key}_key.pub there, then ssh-keygen -R '{host}' here",
+    )
+
+
+def _ssh(to: Destination) -> subprocess.Popen[bytes]:
+    program = shutil.which("ssh")
+    if program is None:
+        raise MissingTool("ssh is not installed here", "install OpenSSH's client (apt install openssh-client)")
+    config = os.environ.get("EDGEKIT_SSH_CONFIG")
+    options = {
+        "BatchMode": "no" if sys.stdin.isatty() and sys.stderr.isatty() else "yes",
+        "ConnectTimeout": str(_CONNECT_S),
+        "ServerAliveInterval": "15",
+        "ServerAliveCountMax": "4",
+        "LogLevel": "ERROR",
+        "ControlMaster": "no",
+        "ClearAllForwardings": "yes",
+        "PermitLocalCommand": "no",
+        "RemoteCommand": "none",
+    }
+    return subprocess.Popen(
+        [
+            *(program, "-T", "-x", "-a"),
+            *(["-F", config] if config else []),
+            *(word for name, value in options.items() for word in ("-o", f"{name}={value}")),
+            *to.words,
+            _FIND_PYTHON,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
