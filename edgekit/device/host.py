@@ -41,12 +41,13 @@ _DARWIN_FEATURES = {
     "hw.optional.arm.FEAT_SME2": "sme2",
 }
 # CPU implementer 0x41 (Arm Ltd), part numbers from Arm's technical reference manuals.
-_ARM_PARTS = {
+ARM_PARTS = {
     "0xd03": "Cortex-A53", "0xd04": "Cortex-A35", "0xd05": "Cortex-A55", "0xd08": "Cortex-A72", "0xd09": "Cortex-A73",
     "0xd0a": "Cortex-A75", "0xd0b": "Cortex-A76", "0xd0c": "Neoverse-N1", "0xd0d": "Cortex-A77",
     "0xd40": "Neoverse-V1", "0xd41": "Cortex-A78", "0xd42": "Cortex-A78AE", "0xd44": "Cortex-X1",
     "0xd46": "Cortex-A510", "0xd47": "Cortex-A710", "0xd48": "Cortex-X2", "0xd49": "Neoverse-N2",
     "0xd4d": "Cortex-A715", "0xd4e": "Cortex-X3", "0xd4f": "Neoverse-V2",
+    "0xd80": "Cortex-A520", "0xd81": "Cortex-A720", "0xd82": "Cortex-X4",
 }  # fmt: skip
 
 
@@ -165,8 +166,8 @@ def _linux_title(root: Path, blocks: list[dict[str, str]]) -> str:
 
 def _core_name(block: Mapping[str, str]) -> str:
     part = block.get("CPU part", "").lower()
-    if block.get("CPU implementer") == "0x41" and part in _ARM_PARTS:
-        return _ARM_PARTS[part]
+    if block.get("CPU implementer") == "0x41" and part in ARM_PARTS:
+        return ARM_PARTS[part]
     return block.get("model name") or (f"ARM part {part}" if part else "unknown CPU")
 
 

@@ -54,6 +54,7 @@ class _Result(_Strict):
     peak_rss_bytes: Count | None = None
     anonymous_bytes: Count | None = None
     file_rss_bytes: Count | None = None
+    bundle_rss_bytes: Count | None = None
     token_ids: Annotated[tuple[tuple[Count, ...], ...], Field(max_length=10_000)] = ()
     goldens: Annotated[tuple[_Golden, ...], Field(max_length=10_000)] = ()
     paired_latency_ms: Samples = ()
@@ -101,9 +102,16 @@ def check(folder: Path, manifest: Manifest, job: Mapping[str, Any], place: str) 
             f" the bundle's {packed[:12]}...",
             "run again; if it happens again, edgekit targets clean " + place,
         )
-    for name in expected(manifest, job):
+    asked = len(job.get("tokenize") or ())
+    if len(result.token_ids) != asked:
+        raise BadReport(f"{place} sent the token ids of {len(result.token_ids)} texts, {asked} were asked", "run again")
+    fidelity = job.get("fidelity") or {}
+    for index, name in enumerate(expected(manifest, job)):
+        rows = len(fidelity.get("texts") or ()) if name == "embeddings.npy" else None
+        if name.startswith("logits-") and fidelity.get("ids"):
+            rows = len(fidelity["ids"][index])
         try:
-            _check_arrays(folder / name)
+            _check_arrays(folder / name, rows)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise BadReport(f"{place} sent {name}, which is no array: {plain(str(error))[:200]}") from error
     (folder / "result.json").write_text(result.model_dump_json(exclude_unset=True), encoding="utf-8")
@@ -136,11 +144,15 @@ def _without_controls(value: Any) -> Any:
     return value
 
 
-def _check_arrays(path: Path) -> None:
-    """ValueError unless the file is one .npy array, or a .npz of such stored as they are, of the size they claim."""
+def _check_arrays(path: Path, rows: int | None) -> None:
+    """ValueError unless the file is one .npy matrix, of `rows` if they are known, or a .npz of arrays stored as they
+    are; each of the size that its shape claims.
+    """
     if path.suffix == ".npy":
         with path.open("rb") as file:
-            _check_array(file, path.stat().st_size)
+            shape = _check_array(file, path.stat().st_size)
+        if len(shape) != 2 or shape[0] != (shape[0] if rows is None else rows):
+            raise ValueError(f"its shape is {shape}")
         return
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -150,10 +162,12 @@ def _check_arrays(path: Path) -> None:
             if entry.compress_type != zipfile.ZIP_STORED or not entry.filename.endswith(".npy"):
                 raise ValueError(f"{entry.filename} is not stored as the probe stores arrays")
             with archive.open(entry) as file:
-                _check_array(file, entry.file_size)
+                if not _check_array(file, entry.file_size):
+                    raise ValueError(f"{entry.filename} is a single number")
 
 
-def _check_array(file: Any, size_bytes: int) -> None:
+def _check_array(file: Any, size_bytes: int) -> tuple[int, ...]:
+    """The shape of the array that the file holds."""
     from numpy.lib import format as npy
 
     version = npy.read_magic(file)
@@ -165,6 +179,7 @@ def _check_array(file: Any, size_bytes: int) -> None:
         raise ValueError(f"its numbers are {dtype}")
     if any(length < 0 for length in shape) or file.tell() + math.prod(shape) * dtype.itemsize != size_bytes:
         raise ValueError(f"its shape {shape} does not fit its {size_bytes} bytes")
+    return tuple(shape)
 
 
 def failure(code: int, told: str, place: str) -> ValidationFailed:

@@ -56,15 +56,43 @@ def cpu_model() -> str | None:
 
 def physical_cores(cpuinfo: str | None = None) -> int:
     """Cores this process may use, hyper-threads counted once, no more than its CPU quota. At least 1."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    text = (_read(_CPUINFO) or "") if cpuinfo is None else cpuinfo
-    cores = set()
-    for block in text.split("\n\n"):
-        fields = dict(re.findall(r"^(processor|physical id|core id)\s*:\s*(\d+)$", block, re.MULTILINE))
-        if "processor" in fields and int(fields["processor"]) in allowed:
-            cores.add((fields.get("physical id"), fields.get("core id", "cpu" + fields["processor"])))
-    count = len(cores) or len(allowed)
+    allowed = _allowed()
+    count = len(_cores(cpuinfo, allowed)) or len(allowed)
     return max(1, min(count, _cpu_quota() or count))
+
+
+def cpu_parts(cpuinfo: str | None = None) -> list[str]:
+    """What each core is that this process may use: "implementer:part" of ARM ("0x41:0xd0b"), of x86
+    "vendor:family:model:stepping" ("AuthenticAMD:25:17:1"). Empty where the system does not say.
+    """
+    parts = []
+    for block in _cores(cpuinfo, _allowed()).values():
+        arm = [block.get(key, "").lower() for key in ("CPU implementer", "CPU part")]
+        x86 = [block.get(key, "") for key in ("vendor_id", "cpu family", "model", "stepping")]
+        if words := next((words for words in (arm, x86) if all(words)), None):
+            parts.append(":".join(words))
+    return parts
+
+
+def ram_total_bytes() -> int | None:
+    found = re.search(r"^MemTotal:\s*(\d+) kB$", _read(Path("/proc/meminfo")) or "", re.MULTILINE)
+    return int(found.group(1)) * 1024 if found else None
+
+
+def _allowed() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def _cores(cpuinfo: str | None, allowed: set[int]) -> dict[tuple[str | None, str], dict[str, str]]:
+    """What /proc/cpuinfo says of each physical core among the logical CPUs `allowed`, of its first thread."""
+    text = (_read(_CPUINFO) or "") if cpuinfo is None else cpuinfo
+    cores: dict[tuple[str | None, str], dict[str, str]] = {}
+    for block in text.split("\n\n"):
+        fields = dict(re.findall(r"^([^:\n]+?)\s*:[ \t]*(.*?)[ \t]*$", block, re.MULTILINE))
+        number = fields.get("processor", "")
+        if number.isdigit() and int(number) in allowed:
+            cores.setdefault((fields.get("physical id"), fields.get("core id", "cpu" + number)), fields)
+    return cores
 
 
 def _cpu_quota() -> int | None:
@@ -88,6 +116,17 @@ def memory_bytes() -> dict[str, int | None]:
         "anonymous_bytes": field("RssAnon"),
         "file_rss_bytes": field("RssFile"),
     }
+
+
+def resident_below(folder: Path) -> int | None:
+    """Bytes of this process's resident pages that map files below `folder`; None where the system does not say."""
+    text = _read(Path("/proc/self/smaps"))
+    if text is None:
+        return None
+    mapped = re.findall(
+        r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ [1-9]\d* +(.+)\n(?:[A-Z].*\n)*?Rss: +(\d+) kB", text, re.MULTILINE
+    )
+    return sum(1024 * int(kib) for path, kib in mapped if Path(path).is_relative_to(folder))
 
 
 def check_isa(min_isa: dict[str, list[str]]) -> list[str]:

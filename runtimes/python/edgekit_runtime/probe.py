@@ -62,6 +62,7 @@ def probe(job: dict[str, Any], work: Path) -> dict[str, Any]:
         if job.get("longest"):
             _inference(session, job["longest"], work)()
         result |= _machine.memory_bytes()
+        result["bundle_rss_bytes"] = _machine.resident_below(Path(job["bundle"]).resolve())
         result["token_ids"] = [session.tokenize(text) for text in job.get("tokenize") or ()]
         result["goldens"] = session.self_test() if job.get("goldens") else []
         _answer(session, job.get("fidelity") or {}, work)
@@ -185,6 +186,9 @@ def _environment(session: Session) -> dict[str, Any]:
         "cpu": _machine.cpu_model(),
         "arch": _machine.arch(),
         "isa": None if features is None else sorted(features & _machine.INSTRUCTION_SETS),
+        "cores": _machine.physical_cores(),
+        "cpu_parts": _machine.cpu_parts(),
+        "ram_total_bytes": _machine.ram_total_bytes(),
         "system": platform.platform(),
         "threads": session.info["runtime"]["threads"],
         "engine": session.info["runtime"]["engine"],
