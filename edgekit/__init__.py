@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgekit.bundle import verify
+    from edgekit.comparing import compare
+    from edgekit.comparison import Comparison
     from edgekit.device import DeviceProfile, check_profile, detect, load_profile, profiles
     from edgekit.errors import EdgekitError
     from edgekit.inspection import inspect
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Comparison": "comparison",
     "DeviceProfile": "device",
     "EdgekitError": "errors",
     "Limits": "limits",
@@ -39,6 +42,7 @@ _HOMES = {
     "Preferences": "limits",
     "Report": "report",
     "check_profile": "device",
+    "compare": "comparing",
     "detect": "device",
     "from_torch": "model",
     "inspect": "inspection",
@@ -53,6 +57,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Comparison",
     "DeviceProfile",
     "EdgekitError",
     "Limits",
@@ -62,6 +67,7 @@ __all__ = [
     "Preferences",
     "Report",
     "check_profile",
+    "compare",
     "detect",
     "from_torch",
     "inspect",

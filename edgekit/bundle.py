@@ -70,7 +70,7 @@ def seal(staged: Staged, report: Report, golden: Mapping[str, Any], summary: Pla
     folder = staged.folder
     (folder / "golden.json").write_text(json.dumps(golden, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
-    (folder / "report.html").write_text(html.page(report), encoding="utf-8")
+    (folder / "report.html").write_text(html.page(report, staged.manifest), encoding="utf-8")
     (folder / "README.md").write_text(_readme(staged.manifest, report), encoding="utf-8")
     anonymous, peak = report.figure("anonymous memory"), report.figure("peak RSS")
     memory = staged.manifest.memory.model_copy(
@@ -97,6 +97,15 @@ def verify(folder: Path) -> Manifest:
         raw = edgekit_runtime.verify(folder)
     except edgekit_runtime.BundleInvalid as error:
         raise BadBundle(str(error), "pack it again, or copy it again from where it came") from error
+    return _checked(raw, folder)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a bundle that was verified before."""
+    return _checked(json.loads((folder / MANIFEST_NAME).read_bytes()), folder)
+
+
+def _checked(raw: Any, folder: Path) -> Manifest:
     try:
         return Manifest.model_validate(raw)
     except ValidationError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import flags, tables
-from edgekit.errors import BadProfile, EdgekitError, LimitMissed, OutputUnwritable
+from edgekit.errors import BadProfile, EdgekitError, LimitMissed, UsageError
 
 
 @dataclass(frozen=True)
@@ -151,34 +151,68 @@ def validate(
     on: str = "local",
     history: str | None = None,
     html: str | None = None,
+    save: str | None = None,
     allow_pickle: str | bool = False,
     trust_remote_code: str | bool = False,
+    force: str | bool = False,
 ) -> Call:
     workers = flags.whole("--threads", threads)
     pickle, remote = flags.yes("--allow-pickle", allow_pickle), flags.yes("--trust-remote-code", trust_remote_code)
+    replace = flags.yes("--force", force)
+    wanted = flags.files({"--html": html, "--save": save})
 
     def run() -> Outcome:
+        from edgekit.output import check_file, write_file
         from edgekit.progress import watch
         from edgekit.report import to_text
         from edgekit.revalidate import validate as validate_bundle
 
-        if html is not None and not Path(html).parent.is_dir():
-            raise OutputUnwritable(f"cannot write {html}: there is no folder {Path(html).parent}", "make it first")
+        for path in wanted.values():
+            check_file(path, force=replace)
         with watch() as progress:
             report = validate_bundle(
                 bundle, model=model, eval_file=eval, device=device, threads=workers, target=on, history=history,
                 allow_pickle=pickle, trust_remote_code=remote, progress=progress,
             )  # fmt: skip
-        if html is not None:
+        if "--save" in wanted:
+            write_file(wanted["--save"], report.to_json(), force=replace)
+        if "--html" in wanted:
+            from edgekit.bundle import read_manifest
             from edgekit.html import page
 
-            try:
-                Path(html).write_text(page(report), encoding="utf-8")
-            except OSError as fault:
-                raise OutputUnwritable(f"cannot write {html}: {fault.strerror}", "give another --html") from fault
+            write_file(wanted["--html"], page(report, read_manifest(Path(bundle))), force=replace)
         missed = ", ".join(row.name for row in report.missed)
         error = LimitMissed(f"{bundle} missed {missed}", "the table shows by how much") if missed else None
         return Outcome(report.model_dump(mode="json"), to_text(report), error)
+
+    return Call(run)
+
+
+def compare(
+    *bundles: str,
+    reports: str | None = None,
+    html: str | None = None,
+    force: str | bool = False,
+) -> Call:
+    if not bundles or (len(bundles) == 1 and reports is None):
+        raise UsageError("edgekit compare needs two bundles or more", "edgekit compare --help")
+    replace = flags.yes("--force", force)
+    wanted = flags.files({"--html": html})
+    further = [] if reports is None else [word for word in reports.split(",") if word]
+
+    def run() -> Outcome:
+        from edgekit.comparing import compare as compare_bundles
+        from edgekit.comparison_table import comparison_text
+        from edgekit.output import check_file, write_file
+
+        for path in wanted.values():
+            check_file(path, force=replace)
+        found = compare_bundles(*bundles, reports=further)
+        if "--html" in wanted:
+            from edgekit.html import comparison_page
+
+            write_file(wanted["--html"], comparison_page(found), force=replace)
+        return Outcome(found.value(), comparison_text(found))
 
     return Call(run)
 
@@ -274,6 +308,7 @@ COMMANDS: dict[str, Callable[..., Call]] = {
     "pack": pack,
     "plan": plan,
     "validate": validate,
+    "compare": compare,
     "run": run,
     "inspect": inspect_,
     "verify": verify,

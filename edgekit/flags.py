@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from edgekit.errors import UsageError
@@ -124,6 +125,21 @@ def lengths(flag: str, text: str | None) -> tuple[int, ...] | None:
     if not 1 <= found[0] <= found[-1] <= MAX_LENGTH_TOKENS:
         raise UsageError(f"{flag} is {text!r}", f"give lengths of 1 to {MAX_LENGTH_TOKENS} tokens")
     return tuple(found)
+
+
+def files(given: Mapping[str, str | None]) -> dict[str, Path]:
+    """The files that are to be written, by flag; two flags never name the same one."""
+    found: dict[str, Path] = {}
+    for flag, text in given.items():
+        if text is None:
+            continue
+        if not text:
+            raise UsageError(f"{flag} is empty", "name a file")
+        same = next((other for other, path in found.items() if path.absolute() == Path(text).absolute()), None)
+        if same is not None:
+            raise UsageError(f"{same} and {flag} both name {text}", "name two files")
+        found[flag] = Path(text)
+    return found
 
 
 def task(text: str | None) -> Task | None:

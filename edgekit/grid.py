@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 PAGE_COLUMNS = 110
+REPORT_COLUMNS = 100
 _LEAST_COLUMNS = 24
 
 
@@ -19,6 +20,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], columns: int | N
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def fitted(header: Sequence[str], rows: Sequence[Sequence[str]], columns: int) -> str:
+    """One table at most `columns` wide: the widest columns give way, and wrap their cells."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    while sum(widths) + 2 * (len(widths) - 1) > columns and max(widths) > 1:
+        widths[widths.index(max(widths))] -= 1
+    lines = []
+    for row in [header, ["-" * width for width in widths], *rows]:
+        cells = [textwrap.wrap(cell, width, break_on_hyphens=False) for cell, width in zip(row, widths, strict=True)]
+        for index in range(max(1, *map(len, cells))):
+            parts = [cell[index] if index < len(cell) else "" for cell in cells]
+            lines.append("  ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip())
+    return "\n".join(lines)
 
 
 def tables(header: Sequence[str], rows: Sequence[Sequence[str]], columns: int = PAGE_COLUMNS) -> str:

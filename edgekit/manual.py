@@ -9,6 +9,7 @@ _TOP = """edgekit: pack a trained model for an edge device, and prove that it fi
     edgekit pack MODEL --device DEVICE     choose, export, quantize, validate, write a bundle
     edgekit plan MODEL --device DEVICE     what pack would try, and what not and why; writes nothing
     edgekit validate BUNDLE                measure a bundle on this machine
+    edgekit compare A B ...                lay bundles side by side
     edgekit run BUNDLE TEXT...             run a bundle as an app would
     edgekit inspect MODEL|BUNDLE           what it is: task, family, tensors, files
     edgekit verify BUNDLE                  check every hash and path
@@ -76,11 +77,24 @@ The bundle is not changed. Exit status 31 if a limit is missed.
   --model MODEL      the original to compare with
   --eval FILE        as for pack
   --device DEVICE    hold it against another device's limits than its own
-  --threads N        --on TARGET (local)     --html FILE  write the report as a page
+  --threads N        --on TARGET (local)
+  --html FILE        write the report as a page     --save FILE    as JSON, for `edgekit compare`
+  --force            replace those files if they exist
   --history DIR      where the report is added to, or none, as for pack
   --allow-pickle     --trust-remote-code     for the original, as for pack
 
 Example:  edgekit validate my-encoder-pi5 --html report.html"""
+
+_COMPARE = """edgekit compare A B ... [--reports FILE,...] [--html FILE] [flags]
+
+Lays bundles of one model side by side: every figure with its verdict, the best of each row, and which of them no other
+beats in fidelity, speed and size at once. A and B are bundle folders, whose hashes are checked first, or reports that
+`edgekit validate --save` wrote. Latencies of different machines are never put on one scale.
+
+  --reports FILE,... reports of these bundles from other targets, as further columns
+  --html FILE        write a page with charts       --force    replace it if it exists
+
+Example:  edgekit compare encoder-int8 encoder-fp32 --html compare.html"""
 
 _RUN = """edgekit run BUNDLE TEXT... [flags]
 
@@ -116,6 +130,7 @@ _PAGES = {
     "pack": _PACK,
     "plan": _PLAN,
     "validate": _VALIDATE,
+    "compare": _COMPARE,
     "run": _RUN,
     "inspect": _INSPECT,
     "verify": _VERIFY,

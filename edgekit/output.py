@@ -1,4 +1,4 @@
-"""Writing a folder so that nothing is ever half there: a lock, a sibling temporary, one rename."""
+"""Writing a folder, or one file, so that nothing is ever half there: a lock, a sibling temporary, one rename."""
 
 from __future__ import annotations
 
@@ -70,6 +70,64 @@ def writing(out: Path, *, force: bool, need_bytes: int = 0) -> Iterator[Output]:
             raise
         finally:
             _discard(temporary, out)
+
+
+def check_file(path: Path, *, force: bool) -> None:
+    """Raise what `write_file` would, where it can be known before the work whose result is to be written."""
+    where = f"cannot write {path}:"
+    if path.is_dir():
+        raise OutputUnwritable(f"{where} Is a directory", "name a file")
+    if not path.absolute().parent.is_dir():
+        raise OutputUnwritable(f"{where} there is no folder {path.parent}", "make it first")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise OutputUnwritable(f"{where} you may not write to {path.absolute().parent}", "name another file")
+    if not os.path.lexists(path):
+        return
+    if not path.is_file() or path.is_symlink():
+        raise OutputUnwritable(f"{where} it exists and is no plain file", "name another file")
+    if not force:
+        raise OutputExists(f"{path} exists", "name another file, or --force to replace it")
+
+
+def write_file(path: Path, text: str, *, force: bool) -> None:
+    """Put `text` at `path` by one rename, or, without `force`, by a link that fails if something stands there by now.
+
+    Raises OutputExists, OutputBusy, OutputUnwritable or NoSpace. What a killed run left is taken over by the next.
+    """
+    check_file(path, force=force)
+    temporary = path.absolute().parent / f".{path.name}.edgekit-part"
+    try:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        with open(descriptor, "r+", encoding="utf-8") as file:  # noqa: PTH123 (a descriptor)
+            _claim(file.fileno(), temporary, path)
+            try:
+                file.truncate()
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+                if force:
+                    temporary.replace(path)
+                else:
+                    path.hardlink_to(temporary)
+            finally:
+                temporary.unlink(missing_ok=True)
+    except FileExistsError:
+        raise OutputExists(f"{path} exists", "name another file, or --force to replace it") from None
+    except OSError as error:
+        if _is_full(error):
+            raise _no_space(path) from error
+        raise OutputUnwritable(f"cannot write {path}: {error.strerror}", "name another file") from error
+
+
+def _claim(descriptor: int, temporary: Path, path: Path) -> None:
+    """Lock the open temporary, and see that it is still the one by that name."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        ours = temporary.exists() and os.path.samestat(os.fstat(descriptor), temporary.stat())
+    except BlockingIOError:
+        ours = False
+    if not ours:
+        raise OutputBusy(f"another run is writing {path}", "wait for it, or name another file")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edgekit.grid import paragraph
+from edgekit.grid import REPORT_COLUMNS, fitted, paragraph
 from edgekit.manifest import PlanSummary
 
 
@@ -135,6 +135,8 @@ def show(value: float | None, unit: str) -> str:
     """A figure as people read it: bytes in MiB, five significant digits elsewhere, "unknown" for None."""
     if value is None:
         return "unknown"
+    if unit == "yes/no":
+        return "yes" if value else "no"
     if unit == "bytes":
         for size, name in _BINARY_UNITS:
             if abs(value) >= size:
@@ -147,6 +149,8 @@ def show(value: float | None, unit: str) -> str:
 def show_limit(row: Row) -> str:
     if row.limit is None:
         return ""
+    if row.unit == "yes/no":
+        return show(row.limit, row.unit)
     return f"{'>=' if row.bound == 'min' else '<='} {show(row.limit, row.unit)}"
 
 
@@ -162,30 +166,42 @@ def show_interval(low: float, high: float, unit: str) -> str:
     return " to ".join(ends)
 
 
+def machine_told(host: Host) -> str:
+    """Where the figures come from, in a few words."""
+    if host.emulator:
+        return f"computed on an emulated {host.cpu} ({host.emulator})"
+    threads = f"{host.threads} thread{'' if host.threads == 1 else 's'}"
+    kind, _, place = host.target.partition(":")
+    if kind == "local":
+        return f"measured on {host.cpu}, {threads}"
+    return f"measured on {place or kind} ({host.cpu}, {threads})"
+
+
 def to_text(report: Report) -> str:
-    """The report as a table for a terminal, 100 columns wide."""
+    """The report as a table for a terminal, at most 100 columns wide."""
+    host = report.host
     verdict = {True: "ok", False: "MISSED", None: ""}
-    header = ("figure", "measured here", "limit", f"estimate for {report.device}", "")
+    measured = "computed there" if host.emulator else "measured here" if host.target == "local" else "measured there"
+    header = ("figure", measured, "limit", f"estimate for {report.device}", "")
     lines = [
         (row.name, show(row.measured, row.unit), show_limit(row), show_estimate(row), verdict[row.passed])
         for row in report.rows
     ]
-    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(5)]
-    table = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in (header, *lines)
-    ]
-    table.insert(1, "  ".join("-" * width for width in widths).rstrip())
+    where = machine_told(host) + ("" if report.device_is_host else f", not on {report.device} itself")
+    facts = {
+        "machine": f"{host.cpu}, {host.threads} threads, {host.system}",
+        "kernels": ", ".join(host.kernels),
+        "compared with": report.reference,
+        "compared on": report.evaluated_on,
+        "speed against": report.baseline,
+    }
     told = [
-        f"{report.model}: {report.strategy} for {report.device}: {report.status}",
+        paragraph(f"{report.model}: {report.strategy} for {report.device}: {report.status}", "  ", REPORT_COLUMNS),
+        paragraph(where, "  ", REPORT_COLUMNS),
         "",
-        *table,
+        fitted(header, lines, REPORT_COLUMNS),
         "",
-        f"measured on   {report.host.cpu}, {report.host.threads} threads, {report.host.system}"
-        + ("" if report.device_is_host else f"; not on {report.device} itself"),
-        f"compared with {report.reference}",
-        f"compared on   {report.evaluated_on}",
-        f"speed against {report.baseline}",
-        *(paragraph(f"note: {note}") for note in report.notes),
+        *(paragraph(f"{name:13} {fact}", " " * 14, REPORT_COLUMNS) for name, fact in facts.items() if fact),
+        *(paragraph(f"note: {note}", "  ", REPORT_COLUMNS) for note in report.notes),
     ]
     return "\n".join(told) + "\n"

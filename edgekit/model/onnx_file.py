@@ -22,7 +22,7 @@ _DTYPES = {1: "F32", 2: "U8", 3: "I8", 4: "U16", 5: "I16", 6: "I32", 7: "I64", 9
 def open_onnx(path: Path, *, source: str, task: Task | None, cache: Path) -> SourceModel:
     """The model in `path`. Without `task` it maps tensors to tensors; with one, the files of a model folder beside it
     (or in the folder above, when it lies in onnx/) say how text or pictures become its inputs."""
-    graph = _read(path)
+    graph = read_onnx_graph(path)
     tensors = tuple(
         TensorInfo(tensor.name, _DTYPES.get(tensor.data_type, f"type {tensor.data_type}"), tuple(tensor.dims))
         for tensor in graph.initializer
@@ -51,7 +51,8 @@ def open_onnx(path: Path, *, source: str, task: Task | None, cache: Path) -> Sou
     )
 
 
-def _read(path: Path) -> Any:
+def read_onnx_graph(path: Path) -> Any:
+    """The onnx.GraphProto, without the external data. Raises MissingEngine or BadModel."""
     try:
         import onnx
     except ImportError as error:
