@@ -70,12 +70,12 @@ class Measurement:
                 yield _scores(self._folder / f"outputs-{index}.npz", self._task)
 
 
-def measure(bundle: Path, job: Job, folder: Path, target: Target) -> Measurement:
+def measure(bundle: Path, job: Job, folder: Path, target: Target, timeout_s: float = _TIMEOUT_S) -> Measurement:
     """Run `job` against the bundle on `target`; `folder` is scratch and holds the answers while they are read."""
     folder.mkdir(parents=True, exist_ok=True)
     job_file = folder / "job.json"
     job_file.write_text(json.dumps(_job(bundle, job, folder)), encoding="utf-8")
-    target.run(bundle, job_file, _TIMEOUT_S)
+    target.run(bundle, job_file, timeout_s)
     if not (folder / "result.json").is_file():
         raise ValidationFailed("the measuring process ended without a result", "run again with --debug")
     return Measurement(folder, job.task, len(job.inputs))

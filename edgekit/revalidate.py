@@ -79,7 +79,16 @@ def validate(
         baseline = _baseline(manifest, source, setting, scratch) if place.times else None
         progress.step(f"measure and compare on {place.name}")
         examined = validation.examine(
-            folder, source, original, manifest.engine, workers, baseline, scratch / "answers", place, goldens=True
+            folder,
+            source,
+            original,
+            manifest.engine,
+            workers,
+            baseline,
+            scratch / "answers",
+            place,
+            goldens=True,
+            limit=validation.memory_limit(limits, profile),
         )
         candidate = offered(manifest.strategy, source, as_timed(setting, examined))
         notes = candidate.notes if candidate is not None else ()

@@ -10,18 +10,22 @@ from typing import cast
 
 import numpy as np
 
+from edgekit.device import DeviceProfile
 from edgekit.evaluation import Answer, EvalSet, Input, default_set
 from edgekit.fidelity import Fidelity, compare
 from edgekit.limits import Limits
 from edgekit.measure import Job, Measurement, measure
 from edgekit.model import SourceModel
+from edgekit.planner import ram_limit, whole_ram
 from edgekit.questions import DECODE_TOKENS, Questions, ask
 from edgekit.reference import Reference, TextReference, open_reference
 from edgekit.samples import AWKWARD_TEXTS, DECOMPOSED_TEXT
 from edgekit.strategies import Engine
-from edgekit.targets import Target
+from edgekit.targets import CannotConfine, Confining, MemoryLimit, OverLimit, Target
 
 _PARITY_TEXTS = (*AWKWARD_TEXTS, DECOMPOSED_TEXT)
+_LIMITED_REPEATS = 5
+_PATIENCE, _LEAST_PATIENCE_S = 10, 60.0
 _REFERENCE_WARMUP = 3
 _REFERENCE_REPEATS = 10
 
@@ -46,14 +50,31 @@ class Original:
 
 
 @dataclass(frozen=True)
+class Limited:
+    """How the bundle did within a memory limit. `held` is None where nothing could be limited, for the reason that
+    `told` then is; else `told` names what enforced the limit. `ended` says how the limit showed where it did not hold.
+    """
+
+    limit: MemoryLimit
+    told: str
+    held: bool | None = None
+    peak_bytes: int | None = None
+    measurement: Measurement | None = None
+    ended: str = ""
+
+
+@dataclass(frozen=True)
 class Examined:
-    """A bundle's measurement and its comparison with the original."""
+    """A bundle's measurement and its comparison with the original; `limited` is its second run, within the memory that
+    the device lets an app use, None where there was none.
+    """
 
     measurement: Measurement
     fidelity: Fidelity
     token_mismatches: Sequence[str]
     original: Original
     target: Target
+    limited: Limited | None = None
 
 
 def consult(model: SourceModel, threads: int, data: EvalSet | None, limits: Limits, scratch: Path) -> Original:
@@ -82,10 +103,12 @@ def examine(
     target: Target,
     *,
     goldens: bool = False,
+    limit: MemoryLimit | None = None,
 ) -> Examined:
     """Run the bundle on `target`, in its own process, on what the original was asked, and compare them.
 
-    Where a clock means nothing nothing is timed, and where running is slow only the first inputs are asked.
+    Where a clock means nothing nothing is timed, and where running is slow only the first inputs are asked. A `limit`
+    is enforced in a second, short run, where the target can: the first one tells what the bundle takes if it is let.
     """
     most = target.max_parameter_tokens
     tokens = None if most is None else int(most / max(1, model.parameters))
@@ -102,7 +125,9 @@ def examine(
         decode_tokens=DECODE_TOKENS,
         goldens=goldens,
     )
+    started = time.perf_counter()
     measurement = measure(bundle, job, scratch, target)
+    took_s = time.perf_counter() - started
     pairs = zip(_answered(original, questions), measurement.answers(), strict=True)
     fidelity = compare(model.task, pairs, questions.truth)
     found = measurement.result.get("token_ids") or ()
@@ -111,7 +136,44 @@ def examine(
         for text, expected, ids in zip(job.tokenize, original.token_ids, found, strict=True)
         if list(expected) != ids
     ]
-    return Examined(measurement, fidelity, mismatches, replace(original, questions=questions), target)
+    limited = None
+    if limit is not None and isinstance(target, Confining):
+        short = replace(job, inputs=(), tokenize=(), baseline=None, goldens=False, warmup=1, repeats=_LIMITED_REPEATS)
+        limited = _limited(bundle, short, scratch / "limited", target, _charged(limit, measurement, bundle), took_s)
+    return Examined(measurement, fidelity, mismatches, replace(original, questions=questions), target, limited)
+
+
+def memory_limit(limits: Limits, device: DeviceProfile) -> MemoryLimit | None:
+    """What is enforced: what the device lets an app use, or, where nobody knows that, all of its memory."""
+    app, whole = ram_limit(limits, device), whole_ram(limits, device)
+    if app is not None:
+        return MemoryLimit(app, device.ram.counted)
+    return None if whole is None else MemoryLimit(int(whole), "resident")
+
+
+def _limited(bundle: Path, job: Job, folder: Path, target: Confining, limit: MemoryLimit, took_s: float) -> Limited:
+    """Run the short job within the limit; reading its file again and again it may take many times as long as without,
+    and then it counts as ended by the limit too.
+    """
+    told, patience_s = "", max(_LEAST_PATIENCE_S, _PATIENCE * took_s)
+    try:
+        with target.within(limit) as place:
+            told = place.told
+            try:
+                measurement = measure(bundle, job, folder, place, patience_s)
+            except OverLimit as over:
+                return Limited(limit, told, False, place.peak_bytes, ended=str(over))
+            return Limited(limit, told, True, place.peak_bytes, measurement)
+    except CannotConfine as reason:
+        return Limited(limit, str(reason))
+
+
+def _charged(limit: MemoryLimit, measurement: Measurement, bundle: Path) -> MemoryLimit:
+    """The limit with what of the resident pages is Python's and the engine's: all file-backed but the bundle's own."""
+    mapped, own = measurement.figure("file_rss_bytes"), measurement.figure("bundle_rss_bytes")
+    if own is None:  # an older runtime: at most the files themselves
+        own = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+    return replace(limit, elsewhere_bytes=max(0, int((mapped or 0.0) - own)))
 
 
 def _answered(original: Original, questions: Questions) -> Iterator[Answer]:

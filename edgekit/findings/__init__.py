@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from edgekit.costs.rates import default_threads
 from edgekit.device import DeviceProfile
-from edgekit.findings.fidelity import fidelity_rows, golden_rows
+from edgekit.device.matching import is_same
+from edgekit.errors import BadReport
+from edgekit.findings.fidelity import fidelity_rows, golden_rows, unguarded_notes
+from edgekit.findings.limited import RUNS_WITHIN, limited_notes, limited_rows
 from edgekit.findings.memory import disk_rows, memory_rows
 from edgekit.findings.rows import flag_of, row
 from edgekit.findings.speed import baseline_told, speed_rows
@@ -14,8 +19,11 @@ from edgekit.limits import Limits
 from edgekit.manifest import Manifest
 from edgekit.planner import ram_limit, whole_ram
 from edgekit.report import Host, Report, Row, is_within, judged, show, show_off
+from edgekit.setting import measuring_threads
 from edgekit.strategies import Candidate
 from edgekit.validation import Examined
+
+__all__ = ["RUNS_WITHIN", "build_report", "is_device"]
 
 
 def build_report(
@@ -30,6 +38,13 @@ def build_report(
 ) -> Report:
     """Every figure as a row, judged."""
     result = examined.measurement.result
+    model_sha256 = next(entry.sha256 for entry in manifest.files if entry.path == manifest.model_file)
+    if result.get("model_sha256", model_sha256) != model_sha256:
+        raise BadReport(
+            f"{examined.target.name} measured another model file (sha256 {str(result['model_sha256'])[:12]}..., the"
+            f" bundle's is {model_sha256[:12]}...)",
+            "run it again; if that does not help, do not trust that machine",
+        )
     host = Host(
         cpu=str(result["cpu"]),
         isa=tuple(result["isa"] or ()),
@@ -40,13 +55,14 @@ def build_report(
         kernels=tuple(result.get("kernels") or ()),
     )
     target = examined.target
-    where = f"measured on {host.cpu}, {host.threads} threads"
+    where = f"measured on {host.cpu}, {host.threads} threads{_pinned(result)}"
     if host.emulator:
         where = f"computed on an emulated {host.cpu} ({host.emulator})"
     rows = [*golden_rows(examined, where), *fidelity_rows(manifest.task, examined, limits, where)]
     if target.times:
         rows += speed_rows(manifest.task, examined, candidate, limits, where)
         rows += memory_rows(manifest, examined, candidate, device, limits, where)
+        rows += limited_rows(manifest.task, examined, limits)
     rows += disk_rows(manifest, candidate, limits, bundle)
     if target.times:
         rows += _unmeasured_rows(rows, limits)
@@ -64,6 +80,9 @@ def build_report(
         whole = whole_ram(limits, device)
         held = "no memory limit" if whole is None else f"only its whole memory, {show(whole, 'bytes')},"
         told.append(f"how much RAM {device.title} lets an app use is not known, so {held} was held")
+    told += limited_notes(manifest.task, examined, limits, device)
+    told += unguarded_notes(examined, manifest.model_file)
+    told += _fewer_cores(examined, device)
     told += _predictions(rows, everywhere=is_host)
     return Report(
         model=manifest.name,
@@ -76,7 +95,7 @@ def build_report(
         evaluated_on=examined.original.questions.origin,
         baseline=baseline_told(examined),
         host=host,
-        model_sha256=next(entry.sha256 for entry in manifest.files if entry.path == manifest.model_file),
+        model_sha256=model_sha256,
         rows=tuple(rows),
         series=_series(examined),
         notes=tuple(told),
@@ -86,7 +105,22 @@ def build_report(
 
 def is_device(examined: Examined, device: DeviceProfile) -> bool:
     """Whether what measured is the device itself, and not a machine that stands in for it."""
-    return examined.target.kind == "local" and device.name == "host"
+    if examined.target.kind == "local":
+        return device.name == "host"
+    return examined.target.times and is_same(device, examined.measurement.result)
+
+
+def _pinned(result: Mapping[str, Any]) -> str:
+    """ " pinned to CPUs 0, 1", where they were."""
+    cpus = result.get("pinned_cpus") or ()
+    return f" pinned to CPU{'s' if len(cpus) > 1 else ''} {', '.join(map(str, cpus))}" if cpus else ""
+
+
+def _fewer_cores(examined: Examined, device: DeviceProfile) -> list[str]:
+    here, there = measuring_threads(device), default_threads(device)
+    if examined.target.kind != "local" or here >= there:
+        return []
+    return [f"{device.title} has {there} fast cores, of which this machine has {here}: what was measured ran on those"]
 
 
 def _unmeasured_rows(rows: Sequence[Row], limits: Limits) -> list[Row]:
