@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgekit import anatomy
 from edgekit.costs.rates import default_threads
 from edgekit.device import DeviceProfile
 from edgekit.device.matching import is_same
@@ -99,6 +100,7 @@ def build_report(
         rows=tuple(rows),
         series=_series(examined),
         notes=tuple(told),
+        sizes=anatomy.sizes(bundle, manifest),
         created_utc=created_utc,
     )
 

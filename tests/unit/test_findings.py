@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures import onnx_files
 from fixtures.devices import device
 from fixtures.manifests import minimal
 
@@ -91,7 +92,10 @@ def report(
 
 
 @pytest.fixture
-def manifest() -> Manifest:
+def manifest(tmp_path: Path) -> Manifest:
+    """Of a bundle in `tmp_path` that holds nothing but its model file."""
+    (tmp_path / "onnx").mkdir()
+    onnx_files.products(tmp_path / "onnx/model.onnx")
     return Manifest.model_validate(minimal())
 
 
@@ -249,3 +253,10 @@ def test_on_the_host_the_report_says_how_far_off_the_estimates_were(tmp_path: Pa
     assert "latency" not in elsewhere  # here is not the device
     assert "RSS" not in elsewhere
     assert "model file" in elsewhere
+
+
+def test_a_report_says_where_the_model_file_s_bytes_are(tmp_path: Path, manifest: Manifest) -> None:
+    found = report(tmp_path, manifest, candidate(), Limits(), with_ram(2**30))
+    whole = (tmp_path / manifest.model_file).stat().st_size
+    assert sum(each.size_bytes for each in found.sizes) == whole
+    assert [each.dtype for each in found.sizes] == ["float32", ""]
