@@ -1,6 +1,8 @@
 """Another machine, reached by ssh: `ssh:user@host`, `ssh:user@host:port`, or `ssh:alias` of the user's configuration.
 
-    connection   the system's ssh with our agent at its other end; what ssh's own words mean
+    destination  whom the words after "ssh:" name
+    connection   the system's ssh with our agent at its other end
+    refusals     what ssh's words mean, and the agent's
     agent        what runs there: standard library only, sent as source
     files        what a run takes, by digest; only what is not there is copied, and a broken copy goes on
     engine       the packages that the bundle's runtime imports, in the versions installed here
@@ -23,7 +25,8 @@ from edgekit.errors import BadBundle, BadReport, NoSpace
 from edgekit.manifest import Manifest
 from edgekit.progress import Progress
 from edgekit.targets import Conditions, Kind, received
-from edgekit.targets.ssh.connection import Connection, destination
+from edgekit.targets.ssh.connection import Connection
+from edgekit.targets.ssh.destination import destination
 from edgekit.targets.ssh.engine import prepare
 from edgekit.targets.ssh.files import of_bundle, of_job, send
 

@@ -7,32 +7,27 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import (
     BadReport,
     EdgekitError,
-    HostKeyChanged,
     MissingTool,
-    TargetFull,
     TargetLacksPython,
-    TargetNotPrepared,
     TargetUnreachable,
-    UsageError,
-    ValidationFailed,
 )
 from edgekit.targets.received import plain
-from edgekit.targets.ssh import agent
+from edgekit.targets.ssh import refusals
+from edgekit.targets.ssh.agent import protocol, source
+from edgekit.targets.ssh.destination import Destination
 
 _CONNECT_S = 20
 _PING_S = 15.0
@@ -51,45 +46,6 @@ _FIND_PYTHON = (
     "'"
 )
 _NO_PYTHON = b"EDGEKIT-NO-PYTHON"
-
-
-@dataclass(frozen=True)
-class Destination:
-    """`rest` is as the user wrote it after "ssh:"; `host` may be an alias of their ssh configuration."""
-
-    rest: str
-    host: str
-    user: str | None = None
-    port: int | None = None
-
-    @property
-    def name(self) -> str:
-        return f"ssh:{self.rest}"
-
-    @property
-    def words(self) -> list[str]:
-        """What ssh is given."""
-        port = ["-p", str(self.port)] if self.port else []
-        user = ["-l", self.user] if self.user else []
-        return [*port, *user, "--", self.host]
-
-    @property
-    def command(self) -> str:
-        """What a person would type to reach it."""
-        port = f"-p {self.port} " if self.port else ""
-        return f"ssh {port}{f'{self.user}@' if self.user else ''}{self.host}"
-
-
-def destination(rest: str) -> Destination:
-    """Of "user@host", "user@host:port", "[2001:db8::1]:22" or "alias". Raises UsageError for anything else."""
-    found = re.fullmatch(
-        r"(?:(?P<user>[^@\s:-][^@\s:]*)@)?(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[\w][\w.-]*))(?::(?P<port>\d+))?",
-        rest,
-    )
-    port = int(found["port"]) if found and found["port"] else None
-    if not found or (port is not None and not 0 < port < 65536):
-        raise UsageError(f"ssh:{rest} names no host", "write ssh:USER@HOST, ssh:USER@HOST:PORT or ssh:ALIAS")
-    return Destination(rest, found["six"] or found["host"], found["user"], port)
 
 
 class Connection:
@@ -140,7 +96,7 @@ class Connection:
         """Write the next `size` bytes from the agent to `path`."""
         with path.open("wb") as file, self._deadline(_ANSWER_S + size / 1e4):
             while size:
-                chunk = self._stdout.read(min(size, agent.CHUNK_BYTES))
+                chunk = self._stdout.read(min(size, protocol.CHUNK_BYTES))
                 if not chunk:
                     raise self._lost()
                 size -= len(chunk)
@@ -166,9 +122,9 @@ class Connection:
                     each.join(_CLOSE_S)
 
     def _greet(self) -> dict[str, Any]:
-        source = Path(agent.__file__).read_bytes()
+        program = source().encode()
         try:
-            self._stdin.write(b"%d\n%s" % (len(source), source))
+            self._stdin.write(b"%d\n%s" % (len(program), program))
             self._stdin.flush()
         except BrokenPipeError:
             pass
@@ -182,8 +138,8 @@ class Connection:
         while read < _MAX_NOISE_BYTES:
             line = self._stdout.readline(_MAX_NOISE_BYTES)
             if not line:
-                raise self._refused()
-            if line == agent.MAGIC:
+                raise refusals.of_ssh(self.to, self._words())
+            if line == protocol.MAGIC:
                 return
             if line.startswith(_NO_PYTHON):
                 found = plain(line.decode("utf-8", "replace")).split()[1:]
@@ -210,35 +166,8 @@ class Connection:
         if not isinstance(answer, dict):
             raise BadReport(f"{self.to.name} answered what is no answer: {plain(line[:80].decode('utf-8', 'replace'))}")
         if "refused" in answer:
-            raise self._meaning(answer)
+            raise refusals.of_agent(self.to, answer)
         return answer
-
-    def _meaning(self, answer: Mapping[str, Any]) -> EdgekitError:
-        """The error for what the agent refused."""
-        reason, message = str(answer["refused"]), plain(str(answer.get("message", "")))
-        name = self.to.name
-        if reason == "full":
-            needed, free = answer.get("needed_bytes"), answer.get("free_bytes")
-            figures = [f"{int(needed) / 2**20:.1f} MiB are needed"] if isinstance(needed, int) else []
-            figures += [f"{int(free) / 2**20:.1f} MiB are free"] if isinstance(free, int) else []
-            return TargetFull(
-                f"the disk of {name} is full: {message}; {', '.join(figures)}",
-                f"free some there, or edgekit targets clean {name}",
-            )
-        errors: dict[str, tuple[type[EdgekitError], str, str]] = {
-            "busy": (
-                TargetUnreachable,
-                f"{name} is taken: {message}",
-                "wait for it; two at once would time each other",
-            ),
-            "pip": (TargetLacksPython, message, f"install python3-pip or python3-venv on {name}"),
-            "timeout": (ValidationFailed, f"on {name}, {message}", "give fewer --eval rows, or a smaller model"),
-            "changed": (TargetUnreachable, f"{message}; it was removed from {name}", "run again: it is copied anew"),
-        }
-        kind, what, remedy = errors.get(
-            reason, (TargetNotPrepared, f"{name} cannot be used: {message}", "its home must be writable, with space")
-        )
-        return kind(what, remedy)
 
     @contextmanager
     def _deadline(self, timeout_s: float) -> Iterator[None]:
@@ -285,43 +214,6 @@ class Connection:
             f"the connection to {self.to.name} broke: {words[-1] if words else 'it was closed there'}",
             "run again: what was copied is kept there, and copying goes on where it stopped",
         )
-
-    def _refused(self) -> EdgekitError:
-        """Why ssh ended before the agent said anything."""
-        return refusal(self.to, self._words())
-
-
-def refusal(to: Destination, words: Sequence[str]) -> EdgekitError:
-    """What ssh's last lines mean."""
-    everything = "\n".join(words)
-    if "REMOTE HOST IDENTIFICATION HAS CHANGED" in everything:
-        return _changed(to, everything)
-    if "Host key verification failed" in everything:
-        return TargetUnreachable(
-            f"the host key of {to.name} is not known here, so who answers there cannot be told",
-            f"compare and accept it by {to.command}, once",
-        )
-    said = next((line for line in reversed(words) if re.match(r"ssh: |\S+: Permission denied", line)), "")
-    said = said or (words[-1] if words else "ssh ended without a word")
-    if "Permission denied" in said:
-        return TargetUnreachable(
-            f"{to.name} lets nobody in: {said}", f"have {to.command} work without a question first"
-        )
-    return TargetUnreachable(f"{to.name} cannot be reached: {said}", f"try {to.command}")
-
-
-def _changed(to: Destination, words: str) -> EdgekitError:
-    where = re.search(r"Offending \S+ key in (\S+)", words)
-    kind = re.search(r"fingerprint for the (\S+) key", words)
-    print_ = re.search(r"(SHA256:\S+?)\.?$", words, re.MULTILINE)
-    host = f"[{to.host}]:{to.port}" if to.port else to.host
-    key = f"{kind[1].lower() if kind else '*'}"
-    return HostKeyChanged(
-        f"the host key of {to.name} is not the one in {where[1] if where else 'known_hosts'}:"
-        f" it shows {print_[1] if print_ else 'another'} now",
-        f"someone may be listening; if its key was meant to change, compare ssh-keygen -lf"
-        f" /etc/ssh/ssh_host_{key}_key.pub there, then ssh-keygen -R '{host}' here",
-    )
 
 
 def _ssh(to: Destination) -> subprocess.Popen[bytes]:
