@@ -448,6 +448,18 @@ static void write_environment(probe *self, FILE *out) {
     char words[sizeof system.sysname + sizeof system.release + sizeof system.machine];
     snprintf(words, sizeof words, "%s-%s-%s", system.sysname, system.release, system.machine);
     json_write(out, words);
+    fprintf(out, ", \"cores\": %d, \"cpu_parts\": [", physical_cores());
+    known_cores(out);
+    char *memory = read_proc("/proc/meminfo");
+    size_t length = 0;
+    const char *total = memory == NULL ? NULL : proc_field(memory, "MemTotal", &length);
+    fputs("], \"ram_total_bytes\": ", out);
+    if (total != NULL) {
+        fprintf(out, "%lld", atoll(total) * 1024);
+    } else {
+        fputs("null", out);
+    }
+    free(memory);
     fprintf(out, ", \"outputs\": [%s]", self->outputs == NULL ? "" : self->outputs);
     fputs(", \"libraries\": {\"edgekit\": \"" EDGEKIT_VERSION "\"}, \"modules\": []", out);
 }

@@ -178,33 +178,62 @@ static inline int cpu_quota(void) {
     return read == 2 && quota > 0 && period > 0 ? (int)((quota + period - 1) / period) : 0;
 }
 
-/* Cores this process may use, hyper-threads counted once, no more than its CPU quota. At least 1. */
-static inline int physical_cores(void) {
-    int count = 0, quota = cpu_quota();
+/* What a core is, as JSON: "implementer:part" of ARM, "vendor:family:model:stepping" of x86; nothing if untold. */
+static inline void write_part(const char *block, FILE *parts, int *told) {
+    static const char *const keys[2][4] = {{"CPU implementer", "CPU part", NULL, NULL},
+                                           {"vendor_id", "cpu family", "model", "stepping"}};
+    for (int kind = 0; kind < 2; kind++) {
+        char words[200] = "";
+        size_t used = 0, length = 0;
+        int known = 0;
+        for (int index = 0; index < 4 && keys[kind][index] != NULL; index++) {
+            const char *value = proc_field(block, keys[kind][index], &length);
+            if (value == NULL || length == 0 || length > 40) break;
+            used += (size_t)snprintf(words + used, sizeof words - used, "%s%.*s", index > 0 ? ":" : "", (int)length, value);
+            known++;
+        }
+        if (known != (kind == 0 ? 2 : 4)) continue;
+        if ((*told)++ > 0) fputs(", ", parts);
+        json_write(parts, words);
+        return;
+    }
+}
+
+/* Cores this process may use, hyper-threads counted once; 0 where the system does not say. What each is goes to
+ * `parts`, unless that is NULL, as JSON strings with commas between them. */
+static inline int known_cores(FILE *parts) {
+    int count = 0;
 #if defined(__linux__)
     cpu_set_t allowed;
     long seen[MACHINE_MAX_CORES];
+    int told = 0;
     char *text = read_proc("/proc/cpuinfo");
     if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) CPU_ZERO(&allowed);
-    const char *block = text;
-    while (block != NULL && *block != '\0' && count < MACHINE_MAX_CORES) {
-        const char *end = strstr(block, "\n\n");
-        size_t length = end == NULL ? strlen(block) : (size_t)(end - block), found;
-        char *copy = strndup(block, length);
-        const char *processor = copy == NULL ? NULL : proc_field(copy, "processor", &found);
-        if (processor != NULL && CPU_ISSET((size_t)atoi(processor) % CPU_SETSIZE, &allowed)) {
-            const char *core = proc_field(copy, "core id", &found), *socket = proc_field(copy, "physical id", &found);
-            long key = core == NULL ? -1 - atoi(processor) : (socket == NULL ? 0 : atol(socket)) * 100000 + atol(core);
-            bool known = false;
-            for (int index = 0; index < count; index++) known = known || seen[index] == key;
-            if (!known) seen[count++] = key;
-        }
-        free(copy);
-        block = end == NULL ? NULL : end + 2;
+    for (char *block = text, *end; block != NULL && *block != '\0' && count < MACHINE_MAX_CORES; block = end) {
+        size_t length = 0;
+        end = strstr(block, "\n\n");
+        if (end != NULL) *end = '\0', end += 2;
+        const char *processor = proc_field(block, "processor", &length);
+        if (processor == NULL || !CPU_ISSET((size_t)atoi(processor) % CPU_SETSIZE, &allowed)) continue;
+        const char *core = proc_field(block, "core id", &length), *socket = proc_field(block, "physical id", &length);
+        long key = core == NULL ? -1 - atoi(processor) : (socket == NULL ? 0 : atol(socket)) * 100000 + atol(core);
+        bool known = false;
+        for (int index = 0; index < count; index++) known = known || seen[index] == key;
+        if (known) continue;
+        seen[count++] = key;
+        if (parts != NULL) write_part(block, parts, &told);
     }
     free(text);
     if (count == 0) count = CPU_COUNT(&allowed);
+#else
+    (void)parts;
 #endif
+    return count;
+}
+
+/* As many, no more than the CPU quota. At least 1. */
+static inline int physical_cores(void) {
+    int count = known_cores(NULL), quota = cpu_quota();
     if (count < 1) count = (int)sysconf(_SC_NPROCESSORS_ONLN);
     if (quota > 0 && quota < count) count = quota;
     return count < 1 ? 1 : count;
