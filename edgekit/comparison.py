@@ -243,19 +243,22 @@ def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
     return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
 
 
+def _named(column: Column) -> str:
+    missed = ", which missed a limit" if column.report.status == "failed" else ""
+    return f"{column.key} ({column.report.strategy}{missed})"
+
+
 def told(comparison: Comparison) -> list[str]:
     """What the frontier says, in sentences; then what does not compare."""
     lines = []
     found, columns = comparison.frontier, comparison.columns
     if found is not None:
         goals = " and ".join([", ".join(each.title for each in found.objectives[:-1]), found.objectives[-1].title])
-        names = ", ".join(f"{columns[index].key} ({columns[index].report.strategy})" for index in found.optimal)
+        names = ", ".join(_named(columns[index]) for index in found.optimal)
         lines.append(f"Pareto-optimal in {goals}: {names}.")
         for index, others in found.beaten.items():
             by = " and ".join(columns[other].key for other in others)
-            lines.append(
-                f"{columns[index].key} ({columns[index].report.strategy}) is beaten by {by}: better in none of them."
-            )
+            lines.append(f"{_named(columns[index])} is beaten by {by}: better in none of them.")
         lines += [f"{columns[index].key} is not held against them: {why}." for index, why in found.left_out.items()]
     if not comparison.is_one_machine:
         lines.append(

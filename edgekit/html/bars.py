@@ -39,7 +39,7 @@ def gauge_axis(row: Row, *, compared: bool) -> Axis | None:
     """
     estimates = [row.estimate_low, row.estimate_high] if compared else []
     known = [value for value in (row.limit, *estimates) if value is not None]
-    if row.measured is None or not known or row.unit == "yes/no":
+    if row.measured is None or not known or row.unit == "yes/no" or row.limit == 0:
         return None
     values = [*known, row.measured]
     if row.bound == "min" and row.unit == "" and row.limit is not None and 0 < row.limit < 1:

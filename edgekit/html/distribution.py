@@ -66,6 +66,8 @@ def _cosine_axis(samples: Sequence[float], row: Row | None) -> tuple[Axis, str]:
     limit = None if row is None else row.limit
     if limit is not None and near - 2 * span <= limit < near:
         near = limit - 0.04 * (high - limit)
+    if limit is not None and high < limit <= high + 2 * span:
+        high = limit + 0.04 * (limit - near)
     return Axis(near, high, ""), clipped
 
 
@@ -147,17 +149,19 @@ def _ratio(report: Report) -> str:
     ratio = report.figure("latency over fp32")
     if ratio is None:
         return f"speed is held against {report.baseline}."
-    faster = f"{1 / ratio:.3g} times as fast" if ratio > 0 else "at once"
+    faster = f"{1 / ratio:.3g} times as fast" if 0 < ratio < 1 else "slower" if ratio > 1 else "as fast"
     return f"{show(ratio, 'x')} the median of {report.baseline}: {faster}."
 
 
 def _bars(samples: Sequence[float], axis: Axis, kind: str) -> Html:
     """A histogram in percent of the plot; what lies beyond an end is counted in its last bar."""
     inside = np.clip(np.asarray(samples, np.float64), axis.low, axis.high)
+    clipped = {0: min(samples) < axis.low, _BINS - 1: max(samples) > axis.high}
     counts, edges = np.histogram(inside, bins=np.asarray(axis.edges(_BINS)))
     tallest = max(1, int(counts.max()))
     shapes = []
-    for count, start, end in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+    ends = zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+    for index, (count, start, end) in enumerate(ends):
         if count:
             left, height = axis.at(start), max(3.0, 100 * count / tallest)
             width = max(axis.at(end) - left - 0.35, 0.3)
@@ -168,7 +172,7 @@ def _bars(samples: Sequence[float], axis: Axis, kind: str) -> Html:
                     y=f"{100 - height:.1f}",
                     width=f"{width:.2f}",
                     height=f"{height:.1f}",
-                    class_=kind,
+                    class_=f"{kind} clipped" if clipped.get(index) else kind,
                 )
             )
     return join(shapes)

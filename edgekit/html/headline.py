@@ -80,7 +80,11 @@ def _capital(text: str) -> str:
 
 def cards(report: Report, device: str) -> Html:
     rows = [row for name in _HEADLINES for row in report.rows if row.name == name]
-    return element("div", *(_card(row, report, device) for row in rows), class_="cards")
+    legend = "Bars are what was measured, a line is the limit and the tinted side what it allows"
+    if any(is_compared(report, row) and row.estimate_low is not None for row in rows):
+        legend += ", a band the estimate"
+    drawn = element("div", *(_card(row, report, device) for row in rows), class_="cards")
+    return join([drawn, element("p", f"{legend}.", class_="legend")])
 
 
 def _card(row: Row, report: Report, device: str) -> Html:
@@ -101,10 +105,10 @@ def _card(row: Row, report: Report, device: str) -> Html:
     flag = element("span", state, class_=f"state {'good' if row.passed else 'bad'}") if state else None
     return element(
         "div",
-        element("div", element("span", row.name, class_="name"), flag, class_="top"),
+        element("span", row.name),
         element("div", element("b", number), element("span", unit, class_="unit"), class_="figure"),
         gauge(row, spoken, compared=compared),
-        element("span", told),
+        element("div", element("span", told), flag, class_="asked"),
         expected,
         class_=f"card {'bad' if row.passed is False else ''}".strip(),
     )

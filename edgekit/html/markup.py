@@ -57,7 +57,7 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[object]],
 def _row(header: Sequence[str], cells: Sequence[object]) -> Html:
     first, *others = cells
     told = [
-        element("td", cell, role="cell", data_label=name)
+        element("td", element("div", cell), role="cell", data_label=name)
         if cell is not None
         else element("td", role="cell", class_="none")
         for name, cell in zip(header[1:], others, strict=True)

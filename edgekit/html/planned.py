@@ -19,15 +19,15 @@ def plan_chart(report: Report, device: str) -> Html:
     if plan is None:
         return element("p", "This bundle was validated alone; its plan is in edgekit.json.", class_="lead")
     decodes = any(each.tokens_per_s is not None for each in plan.considered)
-    columns = ("disk", "memory", "decoding" if decodes else "latency")
+    told = ("disk", "memory", "decoding" if decodes else "latency")
+    columns = [name for name in told if any(_interval(each, name) is not None for each in plan.considered)]
     limits = {name: _limit(report, _LIMITS[name][0]) for name in columns}
     axes = {name: _axis(plan.considered, name, limits[name]) for name in columns}
     estimates = {each.candidate: each for each in plan.considered}
     rows = [_row(name, state, told, estimates.get(name), columns, axes, limits) for name, state, told in outcomes(plan)]
-    header = ("candidate", *columns, "what became of it")
-    lead = f"Bars are estimates for {device}, from the optimistic to the pessimistic end" + (
-        "; lines are limits." if any(limits.values()) else "."
-    )
+    header = ("candidate", *columns, "outcome")
+    lead = f"Bars are estimates for {device}, from the optimistic to the pessimistic end; a line is a limit."
+    lead = lead if columns else f"No candidate has an estimate for {device}."
     known = [*plan.remarks, *plan.advice]
     return join(
         [
@@ -115,7 +115,9 @@ def outcomes(plan: PlanSummary) -> list[tuple[str, str, str]]:
         if each.candidate == plan.chosen and not each.passed:
             found.append((each.candidate, "missed", f"kept, though it missed {', '.join(each.missed)}"))
         else:
-            told = "made and measured: it held every limit" if each.passed else f"missed {', '.join(each.missed)}"
+            told = (
+                "made and measured when packed: held every limit" if each.passed else f"missed {', '.join(each.missed)}"
+            )
             found.append((each.candidate, state, told))
     for refused in plan.rejected:
         against = f" ({show(refused.measured, refused.unit)} against {show(refused.limit, refused.unit)})"

@@ -29,11 +29,11 @@ body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,-
 "Helvetica Neue",sans-serif;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 main{max-width:68rem;margin:0 auto;padding:clamp(1.25rem,4vw,3rem) clamp(1rem,4vw,2rem) 4rem}
 h1{font-size:clamp(1.6rem,4.5vw,2.3rem);line-height:1.15;letter-spacing:-.02em;margin:.15rem 0 .35rem}
-h2{font-size:1.2rem;letter-spacing:-.01em;margin:0 0 .25rem}
+h2{font-size:1.25rem;letter-spacing:-.01em;margin:0 0 .9rem}
 h3{font-size:.95rem;font-weight:600;margin:0 0 .75rem}
 p{margin:0 0 .5rem}
 section{margin-top:2.75rem;padding-top:1.5rem;border-top:1px solid var(--line)}
-.lead{color:var(--soft);max-width:46rem;margin-bottom:1rem}
+.lead{color:var(--soft);max-width:46rem;margin-bottom:1rem}h2+.lead{margin-top:-.65rem}
 .eyebrow{color:var(--soft);font-size:.8rem;letter-spacing:.06em;text-transform:uppercase;margin:0}
 .sub{font-size:1.05rem;color:var(--soft);margin:0 0 1.25rem}
 .task{margin-left:.6rem;padding:.05rem .5rem;border:1px solid var(--line);border-radius:.3rem;font-size:.82rem}
@@ -47,14 +47,15 @@ section{margin-top:2.75rem;padding-top:1.5rem;border-top:1px solid var(--line)}
 .badges{display:flex;flex-wrap:wrap;gap:.5rem;margin:.9rem 0 0}
 .badge{padding:.25rem .7rem;border-radius:.5rem;font-size:.9rem;border:1px solid var(--line);color:var(--soft)}
 .badge.warn{background:var(--warn-page);color:var(--warn);border-color:currentColor;font-weight:600}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,13.5rem),1fr));gap:.8rem;margin-top:1.6rem}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,11.5rem),1fr));gap:.8rem;margin-top:1.6rem}
 .card,figure,.notice{background:var(--card);border:1px solid var(--line);border-radius:.7rem}
 .card{padding:.85rem 1rem .9rem;font-size:.85rem;color:var(--soft);display:flex;flex-direction:column;gap:.15rem}
 .card.bad{border-color:var(--bad);color:var(--soft)}
-.card .top{display:flex;justify-content:space-between;gap:.5rem;align-items:baseline}
+.card .asked{display:flex;justify-content:space-between;gap:.5rem;align-items:baseline}
 .card .figure b{font-size:1.65rem;line-height:1.25;letter-spacing:-.02em;color:var(--ink)}
 .card .unit{margin-left:.3rem;font-size:1rem;color:var(--soft)}
-.card .strip{margin:.25rem 0 .35rem}
+.card .strip{margin:.25rem 0 .35rem}.cards+.legend{margin-top:.7rem}
+.legend{color:var(--soft);font-size:.84rem;max-width:46rem}
 .state{font-size:.8rem;font-weight:600;white-space:nowrap}
 .state.plain{color:var(--soft);font-weight:400}
 figure{margin:0;padding:1.1rem 1.2rem 1.2rem;min-width:0}
@@ -64,7 +65,7 @@ section>figure+figure,.charts+figure,section>p+figure{margin-top:.8rem}
 .notice{padding:1rem 1.2rem;max-width:46rem}.notice p:last-child{margin:0}
 .strip{display:block;width:100%;height:10px;border-radius:2px}
 .track{fill:var(--track)}.allowed{fill:var(--allowed)}.estimate{fill:var(--estimate)}
-rect.value{fill:var(--value)}rect.base{fill:var(--base)}rect.bad{fill:var(--bad)}
+rect.value{fill:var(--value)}rect.base{fill:var(--base)}rect.bad{fill:var(--bad)}rect.clipped{fill-opacity:.5}
 line{vector-effect:non-scaling-stroke;stroke:var(--soft);stroke-width:1px}
 line.limit{stroke:var(--bad);stroke-width:2px}line.middle{stroke:var(--soft)}
 line.mark.limit{stroke-dasharray:5 3}line.mark.mean{stroke:var(--ink)}
@@ -80,7 +81,7 @@ line.grid{stroke:var(--line)}
 .ticks{position:relative;height:1.4rem;font-size:.78rem;color:var(--soft);padding-top:.2rem}
 .series{display:flex;justify-content:space-between;gap:1rem;align-items:baseline;font-size:.88rem;color:var(--soft);
 margin:1rem 0 .3rem}
-h3+.series{margin-top:0}.series b{color:var(--ink);font-weight:600}
+h3+.series,.series:first-child{margin-top:0}.series b{color:var(--ink);font-weight:600}
 .series .name{flex:1}.series .number{white-space:nowrap;color:var(--ink)}
 .series .number.good{color:var(--good)}.series .number.bad{color:var(--bad)}
 .swatch{display:inline-block;width:.7rem;height:.7rem;border-radius:2px;margin-right:.5rem;flex:none}
@@ -114,7 +115,7 @@ footer{margin-top:3rem;color:var(--soft);font-size:.82rem}
 .best{font-weight:700}.best::after{content:" \\2605";color:var(--good);font-weight:400}
 .key{display:inline-flex;width:1.5rem;height:1.5rem;align-items:center;justify-content:center;border-radius:50%;
 background:var(--value);color:var(--card);font-weight:700;font-size:.82rem;margin-right:.5rem;flex:none}
-.who{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr));gap:.8rem;margin-top:1.2rem}
+.who{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,15rem),1fr));gap:.8rem;margin-top:1.2rem}
 .who .card{flex-direction:row;gap:.2rem}.who .card b{color:var(--ink);font-size:.98rem}.who .card p{margin:0}
 .scatter{position:relative;height:21rem;border-left:1px solid var(--soft);border-bottom:1px solid var(--soft);
 margin:0 .5rem 0 3.2rem}
@@ -128,6 +129,7 @@ font-weight:700;font-size:.8rem;color:var(--ink)}
 .scatter+.ticks{margin:0 .5rem 0 3.2rem}
 .axis-name{font-size:.82rem;color:var(--soft);margin:0 0 .6rem}.axis-name.x{text-align:right;margin:.1rem .5rem 0 0}
 @media(max-width:44rem){
+.cards{grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr))}.card{padding:.75rem .8rem}
 .fold thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 .fold,.fold tbody{display:block}
 .fold tr{display:block;padding:.7rem 0;border-bottom:1px solid var(--line)}

@@ -115,7 +115,7 @@ def test_a_missed_limit_is_named_at_the_top() -> None:
 
 def test_the_plan_is_there_with_what_was_expected_of_every_candidate() -> None:
     text = read(full_report()).text
-    for told in ("1.5 ms to 2.5 ms", "7 ms to 9 ms", "1.0 MiB to 2.0 MiB", "unknown", "it held every limit",
+    for told in ("1.5 ms to 2.5 ms", "7 ms to 9 ms", "1.0 MiB to 2.0 MiB", "unknown", "held every limit",
                  "too <large> (1.0 GiB against 1.0 MiB); x", "not needed", "Pi: no VNNI", "a student"):  # fmt: skip
         assert told in text, told
     assert "its plan is in edgekit.json" in read(full_report(plan=None)).text
