@@ -96,7 +96,8 @@ class Attempts:
     def seal(self, attempt: Attempt, summary: PlanSummary) -> tuple[Manifest, Report]:
         from edgekit.goldens import record
 
-        golden = record(attempt.staged.folder, self._consult().questions)
+        original = self._consult()
+        golden = record(attempt.staged.folder, original.questions, original.answers())
         report = attempt.report.model_copy(update={"plan": summary})
         return bundle.seal(attempt.staged, report, golden, summary), report
 

@@ -107,7 +107,7 @@ def _replay_one(session: Session, case: dict[str, Any]) -> list[Result]:
     limit = _limit(case["tolerance"])
     if found["kind"] != expected["kind"]:
         raise ValueError(f"expected is of kind {expected['kind']!r}, this bundle gives {found['kind']!r}")
-    away = _difference(_loaded(expected), _arrays(found), case["tolerance"]["metric"])
+    away = difference(values(expected), _arrays(found), case["tolerance"]["metric"])
     result = Result(name=name, passed=away is not None and away <= limit, difference=away, tolerance=limit)
     if "token_ids" not in expected:
         return [result]
@@ -153,13 +153,14 @@ def _stored(expected: dict[str, Any]) -> dict[str, Any]:
     return {**expected, "values": _numbers(values)}
 
 
-def _loaded(expected: dict[str, Any]) -> dict[str, Array]:
-    values = expected["values"]
+def values(expected: Mapping[str, Any]) -> dict[str, Array]:
+    """What a case expects, as arrays by name; under "" where there is only one."""
+    stored = expected["values"]
     if expected["kind"] == "outputs":
-        return {key: decode(one) for key, one in values.items()}
+        return {key: decode(one) for key, one in stored.items()}
     if expected["kind"] == "scores":
-        return {key: np.asarray(one, np.float32) for key, one in values.items()}
-    return {"": np.asarray(values, np.float32)}
+        return {key: np.asarray(one, np.float32) for key, one in stored.items()}
+    return {"": np.asarray(stored, np.float32)}
 
 
 def encode(array: Array) -> dict[str, Any]:
@@ -195,7 +196,7 @@ def _numbers(array: Array) -> list[Any]:
     return [float(str(one)) for one in flat] if array.dtype.kind == "f" else flat.tolist()
 
 
-def _difference(want: dict[str, Array], have: dict[str, Array], metric: str) -> float | None:
+def difference(want: dict[str, Array], have: dict[str, Array], metric: str) -> float | None:
     """1 - cosine, or the largest absolute difference, the worst over all arrays; None where they do not compare."""
     if metric not in ("cosine", "max_abs"):
         raise ValueError(f"metric {metric!r} is neither cosine nor max_abs")

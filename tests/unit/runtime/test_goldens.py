@@ -112,9 +112,9 @@ def test_an_output_that_lost_its_value_fails() -> None:
 
 def test_another_shape_or_name_does_not_compare() -> None:
     one, other = {"y": np.ones(2)}, {"y": np.ones(3)}
-    assert goldens._difference(one, other, "max_abs") is None
-    assert goldens._difference(one, {"z": np.ones(2)}, "max_abs") is None
-    assert goldens._difference(one, one, "cosine") == pytest.approx(0, abs=1e-12)
+    assert goldens.difference(one, other, "max_abs") is None
+    assert goldens.difference(one, {"z": np.ones(2)}, "max_abs") is None
+    assert goldens.difference(one, one, "cosine") == pytest.approx(0, abs=1e-12)
 
 
 @given(
