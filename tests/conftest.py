@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fixtures.sshd import Server, serving
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,3 +22,11 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("EDGEKIT_HISTORY", "none")
         yield
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """An sshd of this test's own, which the ssh target reaches as its user would reach a board."""
+    with serving(tmp_path / "sshd") as server:
+        monkeypatch.setenv("EDGEKIT_SSH_CONFIG", str(server.config))
+        yield server

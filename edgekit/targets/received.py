@@ -114,6 +114,9 @@ def check(folder: Path, manifest: Manifest, job: Mapping[str, Any], place: str) 
             _check_arrays(folder / name, rows)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise BadReport(f"{place} sent {name}, which is no array: {plain(str(error))[:200]}") from error
+    if job.get("threads") and result.threads < int(job["threads"]):
+        note = f"{place} has cores for {result.threads} threads, {job['threads']} were asked"
+        result = result.model_copy(update={"notes": (*result.notes, note)})
     (folder / "result.json").write_text(result.model_dump_json(exclude_unset=True), encoding="utf-8")
 
 

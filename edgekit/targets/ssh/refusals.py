@@ -61,10 +61,8 @@ def of_agent(to: Destination, answer: Mapping[str, Any]) -> EdgekitError:
         needed, free = answer.get("needed_bytes"), answer.get("free_bytes")
         figures = [f"{int(needed) / 2**20:.1f} MiB are needed"] if isinstance(needed, int) else []
         figures += [f"{int(free) / 2**20:.1f} MiB are free"] if isinstance(free, int) else []
-        return TargetFull(
-            f"the disk of {name} is full: {message}; {', '.join(figures)}",
-            f"free some there, or edgekit targets clean {name}",
-        )
+        told = "; ".join(filter(None, [message, ", ".join(figures)]))
+        return TargetFull(f"the disk of {name} is full: {told}", f"free some there, or edgekit targets clean {name}")
     errors: dict[str, tuple[type[EdgekitError], str, str]] = {
         "busy": (
             TargetUnreachable,
