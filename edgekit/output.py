@@ -100,6 +100,7 @@ def write_file(path: Path, text: str, *, force: bool) -> None:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         with open(descriptor, "r+", encoding="utf-8") as file:  # noqa: PTH123 (a descriptor)
             _claim(file.fileno(), temporary, path)
+            is_ours = True  # by rename it stops being so: what is then by that name may be another run's
             try:
                 file.truncate()
                 file.write(text)
@@ -107,10 +108,12 @@ def write_file(path: Path, text: str, *, force: bool) -> None:
                 os.fsync(file.fileno())
                 if force:
                     temporary.replace(path)
+                    is_ours = False
                 else:
                     path.hardlink_to(temporary)
             finally:
-                temporary.unlink(missing_ok=True)
+                if is_ours:
+                    temporary.unlink()
     except FileExistsError:
         raise OutputExists(f"{path} exists", "name another file, or --force to replace it") from None
     except OSError as error:
@@ -123,8 +126,8 @@ def _claim(descriptor: int, temporary: Path, path: Path) -> None:
     """Lock the open temporary, and see that it is still the one by that name."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        ours = temporary.exists() and os.path.samestat(os.fstat(descriptor), temporary.stat())
-    except BlockingIOError:
+        ours = os.path.samestat(os.fstat(descriptor), temporary.stat())
+    except (BlockingIOError, FileNotFoundError):
         ours = False
     if not ours:
         raise OutputBusy(f"another run is writing {path}", "wait for it, or name another file")

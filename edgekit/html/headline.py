@@ -92,7 +92,7 @@ def _card(row: Row, report: Report, device: str) -> Html:
     value = show(row.measured, row.unit)
     number, _, unit = value.partition(" ")
     limit = show_limit(row)
-    told = f"limit {limit}" if limit else "no limit asked"
+    told = "no limit asked" if not limit else "asked for" if row.unit == "yes/no" else f"limit {limit}"
     estimate = show_estimate(row)
     expected = None
     if estimate and compared:

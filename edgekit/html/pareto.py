@@ -15,6 +15,8 @@ from edgekit.report import show
 _LEAST_PX, _MOST_PX = 26, 64
 # What is so many times closer to perfect than the worst is drawn at the bottom, and told.
 _FAR_CLOSER = 1e4
+# Where those are drawn, so that they lie in the chart.
+_LOWEST_PERCENT = 8.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def _bubbles(points: Sequence[_Point], horizontal: Axis, vertical: Axis) -> list
     drawn = []
     for point in points:
         size = max(_LEAST_PX, round(_MOST_PX * math.sqrt(max(point.size_bytes, 0.0) / largest)))
-        place = f"left:{horizontal.at(point.x):.2f}%;bottom:{vertical.at(point.y):.2f}%"
+        place = f"left:{horizontal.at(point.x):.2f}%;bottom:{max(_LOWEST_PERCENT, vertical.at(point.y)):.2f}%"
         style = f"{place};width:{size}px;height:{size}px;z-index:{_MOST_PX + 1 - size}"
         classes = "bubble optimal" if point.is_optimal else "bubble"
         drawn.append(element("span", point.key, class_=classes, style=style))
