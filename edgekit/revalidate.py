@@ -70,7 +70,7 @@ def validate(
     seen = histories.observations(histories.read(past), profile)
     setting = setting_for(profile, limits, Preferences(threads=threads), seen)
     with (
-        open_target(target, Conditions(profile, workers, progress)) as place,
+        open_target(target, Conditions(profile, workers, progress, manifest.engine)) as place,
         tempfile.TemporaryDirectory(prefix="edgekit-validate-") as name,
     ):
         scratch = Path(name)

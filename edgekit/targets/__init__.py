@@ -18,11 +18,14 @@ Kind = Literal["local", "emulated", "ssh", "adb"]
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a target is opened for: the device validated for, the threads that will run, and who is told how it goes."""
+    """What a target is opened for: the device validated for, the threads that will run, who is told how it goes, and
+    the bundle's engine, where it is known by then.
+    """
 
     device: DeviceProfile
     threads: int
     progress: Progress
+    engine: str | None = None
 
 
 class Target(Protocol):
@@ -109,7 +112,12 @@ class Module(Protocol):
     def opened(self, rest: str, conditions: Conditions) -> AbstractContextManager[Target]: ...
 
 
-TARGETS: Mapping[str, str] = {"local": "edgekit.targets.local", "ssh": "edgekit.targets.ssh"}
+TARGETS: Mapping[str, str] = {
+    "local": "edgekit.targets.local",
+    "emulated": "edgekit.targets.emulated",
+    "ssh": "edgekit.targets.ssh",
+    "adb": "edgekit.targets.adb",
+}
 
 # `--on device` is the emulated CPU that the device's profile names.
 _SHORT = {"device": "emulated"}

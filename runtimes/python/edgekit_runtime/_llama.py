@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import time
 import unicodedata
@@ -38,8 +39,15 @@ class Engine:
     """One GGUF file and one context. Not safe to call from two threads: the session sees to that."""
 
     def __init__(
-        self, folder: Path, manifest: dict[str, Any], threads: int, low_memory: bool, model: Path | None = None
+        self,
+        folder: Path,
+        manifest: dict[str, Any],
+        threads: int,
+        low_memory: bool,
+        model: Path | None = None,
+        isa_safety: bool = True,
     ) -> None:
+        del isa_safety  # its sums never saturate
         self._folder, self._manifest = folder, manifest
         embedding = manifest["task"] == "embedding"
         section, key = ("text", "max_tokens") if embedding else ("generation", "context_tokens")
@@ -252,7 +260,22 @@ def _library() -> tuple[Any, str]:
         raise LoadFailed(f"the engine cannot be imported ({error}): pip install llama-cpp-python") from error
     functions.llama_log_set(_log_callback(functions), ctypes.c_void_p(0))
     functions.llama_backend_init()
+    _load_backends(functions)
     return functions, f"llama-cpp-python {llama_cpp.__version__}"
+
+
+def _load_backends(functions: Any) -> None:
+    """Where the engine was built with one library for each kind of CPU, have it choose and load one.
+
+    Without this it has no CPU to run on. A build with the CPU inside registers it by itself.
+    """
+    library = functions._lib  # the one that is open: another handle on ggml would be another copy of its state
+    if library.ggml_backend_dev_count() == 0:
+        folder = Path(functions.__file__).parent / "lib"
+        library.ggml_backend_load_all_from_path.argtypes = [ctypes.c_char_p]
+        library.ggml_backend_load_all_from_path(os.fsencode(folder))
+        if library.ggml_backend_dev_count() == 0:
+            raise LoadFailed(f"llama.cpp finds no library for this CPU in {folder}: install llama-cpp-python anew")
 
 
 _callbacks: list[Any] = []  # the engine keeps a bare pointer: ours must live as long as the process

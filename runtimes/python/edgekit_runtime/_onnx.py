@@ -44,11 +44,17 @@ class Engine:
     """One model file with, for text, its tokenizer. Not safe to call from two threads: the session sees to that."""
 
     def __init__(
-        self, folder: Path, manifest: dict[str, Any], threads: int, low_memory: bool, model: Path | None = None
+        self,
+        folder: Path,
+        manifest: dict[str, Any],
+        threads: int,
+        low_memory: bool,
+        model: Path | None = None,
+        isa_safety: bool = True,
     ) -> None:
         self._manifest = manifest
         model = model or folder / manifest["model_file"]
-        self._session, self.version, self._new_run_options = _load(model, threads, low_memory)
+        self._session, self.version, self._new_run_options = _load(model, threads, low_memory, isa_safety)
         self._inputs = {
             one.name: (_DTYPES.get(one.type, one.type), list(one.shape)) for one in self._session.get_inputs()
         }
@@ -170,7 +176,7 @@ def _give_back_freed_weights() -> None:
             ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
 
 
-def _load(model: Path, threads: int, low_memory: bool) -> tuple[Any, str, Any]:
+def _load(model: Path, threads: int, low_memory: bool, isa_safety: bool) -> tuple[Any, str, Any]:
     """(session, "onnxruntime VERSION", RunOptions). Only the CPU: that is what was measured."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     _give_back_freed_weights()
@@ -182,7 +188,7 @@ def _load(model: Path, threads: int, low_memory: bool) -> tuple[Any, str, Any]:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # the exception says it all
-    if _saturates():
+    if isa_safety and _saturates():
         options.add_session_config_entry("session.x64quantprecision", "1")
     if low_memory:
         options.add_session_config_entry("session.disable_prepacking", "1")

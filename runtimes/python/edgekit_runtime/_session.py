@@ -227,15 +227,23 @@ def open_session(
 
 
 def load(
-    folder: Path, info: dict[str, Any], threads: int | None, low_memory: bool, model: Path | None = None
+    folder: Path,
+    info: dict[str, Any],
+    threads: int | None,
+    low_memory: bool,
+    model: Path | None = None,
+    isa_safety: bool = True,
 ) -> Session:
-    """A session on a bundle whose files are known to be right; with `model`, on another file of the same kind."""
+    """A session on a bundle whose files are known to be right; with `model`, on another file of the same kind.
+
+    Without `isa_safety` int8 sums may saturate where the CPU has no VNNI: for measuring what the guard is worth.
+    """
     if info["engine"] not in ENGINES:
         raise BundleInvalid(f"the engine {info['engine']!r} is not one of {', '.join(ENGINES)}")
     notes = _machine.check_isa(info.get("min_isa") or {})
     threads = _machine.physical_cores() if threads is None else _positive("threads", threads)
     model = model or inside(folder, info, info["model_file"])
-    engine = import_module(ENGINES[info["engine"]]).Engine(folder, info, threads, low_memory, model)
+    engine = import_module(ENGINES[info["engine"]]).Engine(folder, info, threads, low_memory, model, isa_safety)
     info["runtime"] = {"engine": engine.version, "threads": threads, "low_memory": low_memory, "notes": notes}
     return Session(engine, info, folder)
 

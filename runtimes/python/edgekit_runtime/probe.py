@@ -69,6 +69,7 @@ def probe(job: dict[str, Any], work: Path) -> dict[str, Any]:
         if timed and job.get("baseline"):
             result |= _against(job, info, timed, warmup, repeats, work)
         result |= _environment(session)
+        result["isa_safety"] = job.get("isa_safety", True)
     if present := [name for name in FORBIDDEN if name in sys.modules]:
         raise RuntimeError(f"{', '.join(present)} was imported: the figures are not the bundle's own")
     return result
@@ -80,7 +81,8 @@ def _open(job: dict[str, Any], info: dict[str, Any], model: Path | None = None) 
 
     if (context_tokens := job.get("context_tokens")) is not None and info.get("generation"):
         info = {**info, "generation": {**info["generation"], "context_tokens": context_tokens}}
-    return load(Path(job["bundle"]), dict(info), job.get("threads"), bool(job.get("low_memory")), model)
+    threads, low_memory, isa_safety = job.get("threads"), bool(job.get("low_memory")), job.get("isa_safety", True)
+    return load(Path(job["bundle"]), dict(info), threads, low_memory, model, isa_safety)
 
 
 def _task(session: Session, latency: dict[str, Any], work: Path) -> Callable[[], list[float]]:
