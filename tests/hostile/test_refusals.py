@@ -574,9 +574,16 @@ def test_a_page_that_cannot_be_written_is_known_before_anything_is_measured(desk
     desk.refuse(OutputUnwritable, "cannot write no/page.html: there is no folder no", "validate", "b", "--html",
                 "no/page.html")  # fmt: skip
     desk.refuse_in_child(OutputUnwritable, "cannot write b: Is a directory", "validate", "b", "--html", "b")
-    ended = start(["validate", "b", "--html", "page.html"], desk.folder).wait()
+    desk.refuse(UsageError, "--html and --save both name x", "validate", "b", "--html", "x", "--save", "x")
+    ended = start(["validate", "b", "--html", "page.html", "--save", "report.json"], desk.folder).wait()
     assert (ended.code, ended.err) == (0, "")
     assert (desk.cwd / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    desk.refuse(OutputExists, "report.json exists - name another file, or --force", "validate", "b", "--save",
+                "report.json")  # fmt: skip
+    assert start(["compare", "b", "--reports", "report.json"], desk.folder).wait().code == 0
+    desk.copy(encoder, "b/left-by-someone")
+    said = "is in the bundle's folder and not in its manifest"
+    desk.refuse(BadBundle, said, "compare", "b", "--reports", "report.json")
 
 
 # What fits no device, and what holds no limit.
