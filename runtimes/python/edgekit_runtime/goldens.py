@@ -86,25 +86,31 @@ def read(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return cases
 
 
-def replay(session: Session, cases: list[dict[str, Any]]) -> list[Result]:
-    """Per case one result, and for text one more, "NAME tokens": how many token ids differ."""
+def replay(
+    session: Session, cases: list[dict[str, Any]], cpu: tuple[str, frozenset[str]] | None = None
+) -> list[Result]:
+    """Per case one result, and for text one more, "NAME tokens": how many token ids differ.
+
+    `cpu` is (architecture, ISA features) of what answered, whose tolerances hold: None for this machine.
+    """
+    cpu = cpu or (_machine.arch(), _machine.isa_features() or frozenset())
     results: list[Result] = []
     for case in cases:
         try:
-            results += _replay_one(session, case)
+            results += _replay_one(session, case, cpu)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise BundleInvalid(f"{GOLDEN}: the case {case['name']!r} is malformed: {error!r}") from error
     return results
 
 
-def _replay_one(session: Session, case: dict[str, Any]) -> list[Result]:
+def _replay_one(session: Session, case: dict[str, Any], cpu: tuple[str, frozenset[str]]) -> list[Result]:
     given, expected, name = case["input"], case["expected"], case["name"]
     if tensors := given.get("tensors"):
         given = {"tensors": {key: decode(one) for key, one in tensors.items()}}
     found = _observe(session, given)
     if found["kind"] == "logits":
         found["values"] = found["values"][np.asarray(expected["ids"], np.int64)]
-    limit = _limit(case["tolerance"])
+    limit = _limit(case["tolerance"], *cpu)
     if found["kind"] != expected["kind"]:
         raise ValueError(f"expected is of kind {expected['kind']!r}, this bundle gives {found['kind']!r}")
     away = difference(values(expected), _arrays(found), case["tolerance"]["metric"])
@@ -218,11 +224,10 @@ def difference(want: dict[str, Array], have: dict[str, Array], metric: str) -> f
     return worst
 
 
-def _limit(tolerance: Mapping[str, Any]) -> float:
-    """This CPU's tolerance. Keys are "default", an architecture ("aarch64"), or one with a feature ("aarch64+i8mm");
+def _limit(tolerance: Mapping[str, Any], arch: str, features: frozenset[str]) -> float:
+    """A CPU's tolerance. Keys are "default", an architecture ("aarch64"), or one with a feature ("aarch64+i8mm");
     the most particular one that applies wins, among equals the widest.
     """
-    arch, features = _machine.arch(), _machine.isa_features() or frozenset()
     particular = [
         float(value) for key, value in tolerance.items() if key.startswith(f"{arch}+") and key.split("+")[1] in features
     ]

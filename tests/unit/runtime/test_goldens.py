@@ -6,7 +6,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
-from edgekit_runtime import BadInput, BundleInvalid, _machine, goldens
+from edgekit_runtime import BadInput, BundleInvalid, goldens
 from edgekit_runtime._session import Session
 from hypothesis import given
 from hypothesis import strategies as st
@@ -166,9 +166,14 @@ def test_a_damaged_tensor_is_refused(stored: dict[str, Any]) -> None:
         ({"default": 1, "aarch64+sve2": 4}, 1),
     ],
 )
-def test_the_most_particular_tolerance_wins(
-    monkeypatch: pytest.MonkeyPatch, tolerance: dict[str, float], limit: float
-) -> None:
-    monkeypatch.setattr(_machine, "arch", lambda: "aarch64")
-    monkeypatch.setattr(_machine, "isa_features", lambda: frozenset({"i8mm", "dotprod"}))
-    assert goldens._limit(tolerance) == limit
+def test_the_most_particular_tolerance_wins(tolerance: dict[str, float], limit: float) -> None:
+    assert goldens._limit(tolerance, "aarch64", frozenset({"i8mm", "dotprod"})) == limit
+
+
+def test_the_tolerances_are_those_of_the_cpu_that_answered() -> None:
+    session = _session(Doubler())
+    tolerance = {"metric": "max_abs", "default": 1, "armv9": 2}
+    case = goldens.make_case(session, {"x": np.ones(2, np.float32)}, "a", tolerance)
+    (here,) = goldens.replay(session, [case])
+    (there,) = goldens.replay(session, [case], ("armv9", frozenset()))
+    assert (here["tolerance"], there["tolerance"]) == (1, 2)
