@@ -92,8 +92,8 @@ def _run(words: list[str]) -> int:
         return 0
     while words and words[0] in ("--json", "--debug"):  # wherever they stand
         words = [*words[1:], words[0]]
-    if words[0] == "devices" and not {"--help", "-h"}.isdisjoint(words[1:2]):
-        print(manual.page(["devices"]))
+    if words[0] in _groups() and not {"--help", "-h"}.isdisjoint(words[1:2]):
+        print(manual.page(words[:1]))
         return 0
     name, rest = _command(words)
     if "--help" in rest or "-h" in rest:
@@ -123,12 +123,17 @@ def _command(words: list[str]) -> tuple[str, list[str]]:
         name = " ".join(words[:length])
         if name in COMMANDS:
             return name, words[length:]
-    if words[0] == "devices":
-        known = [name.split()[1] for name in COMMANDS if name.startswith("devices ")]
+    if words[0] in _groups():
+        known = [name.split()[1] for name in COMMANDS if name.startswith(f"{words[0]} ")]
         given = words[1] if len(words) > 1 else ""
-        told = f"edgekit devices has no {given!r}" if given else "edgekit devices needs a word more"
+        told = f"edgekit {words[0]} has no {given!r}" if given else f"edgekit {words[0]} needs a word more"
         raise UsageError(told, _nearest(given, known))
     raise UsageError(f"there is no command {words[0]!r}", _nearest(words[0], [name.split()[0] for name in COMMANDS]))
+
+
+def _groups() -> set[str]:
+    """The first words of commands that have two: devices, targets."""
+    return {name.split()[0] for name in COMMANDS if " " in name}
 
 
 def _nearest(given: str, known: Iterable[str]) -> str:
@@ -140,7 +145,8 @@ def _nearest(given: str, known: Iterable[str]) -> str:
 def _check_flags(name: str, words: Sequence[str]) -> None:
     """Unknown flags and missing values are refused before Fire sees them, and before anything runs."""
     parameters = inspect.signature(COMMANDS[name]).parameters
-    known = {f"--{each.replace('_', '-')}" for each in (*parameters, *_GLOBAL_FLAGS)}
+    named = {_flag(each): parameter for each, parameter in parameters.items()}
+    known = {*named, *map(_flag, _GLOBAL_FLAGS)}
     for index, word in enumerate(words):
         if word == "-" or not word.startswith("-") or re.fullmatch(r"-[0-9.]+", word):
             continue
@@ -148,10 +154,15 @@ def _check_flags(name: str, words: Sequence[str]) -> None:
         spelt = flag.replace("_", "-")
         if spelt not in known:
             raise UsageError(f"edgekit {name} has no flag {flag}", _nearest(spelt, sorted(known)))
-        default = parameters[spelt[2:].replace("-", "_")].default
+        default = named[spelt].default
         following = words[index + 1] if index + 1 < len(words) else "--"
         if not equals and default is not False and following.startswith("--"):
             raise UsageError(f"{flag} needs a value", f"edgekit {name} --help")
+
+
+def _flag(parameter: str) -> str:
+    """ "--max-ram" of max_ram; one that Python reserves has an underscore more: from_."""
+    return f"--{parameter.rstrip('_').replace('_', '-')}"
 
 
 def _parse(name: str, words: list[str]) -> Call:
@@ -161,6 +172,10 @@ def _parse(name: str, words: list[str]) -> Call:
     from fire.decorators import SetParseFn
 
     command = SetParseFn(str)(COMMANDS[name])
+    reserved = {_flag(each): f"--{each}" for each in inspect.signature(COMMANDS[name]).parameters if each[-1] == "_"}
+    for index, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        words[index] = f"{reserved.get(flag, flag)}{equals}{value}"
     silence = io.StringIO()
     try:
         with contextlib.redirect_stderr(silence), contextlib.redirect_stdout(silence):

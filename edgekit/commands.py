@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +304,60 @@ def devices_check(file: str) -> Call:
     return Call(start)
 
 
+def targets_list() -> Call:
+    def start() -> Outcome:
+        from edgekit.targets.listing import listed
+
+        found = listed()
+        return Outcome([asdict(each) for each in found], tables.targets_text(found))
+
+    return Call(start)
+
+
+def targets_prepare(
+    *names: str,
+    engine: str = "onnxruntime",
+    download: str | None = None,
+    from_: str | None = None,
+    mirror: str | None = None,
+    force: str | bool = False,
+) -> Call:
+    anew, address = flags.yes("--force", force), {} if mirror is None else {"mirror": mirror}
+    if download is not None and (from_ is not None or anew):
+        raise UsageError("--download fetches and prepares nothing", "give it without --from and --force")
+    if from_ is not None and mirror is not None:
+        raise UsageError("--from fetches nothing", "give it without --mirror")
+
+    def start() -> Outcome:
+        from edgekit.progress import watch
+        from edgekit.targets import preparing
+
+        with watch() as progress:
+            options: Any = {"engine": engine, "progress": progress, **address}
+            if download is not None:
+                steps = preparing.download(Path(download), names, **options)
+            else:
+                source = None if from_ is None else Path(from_)
+                steps = preparing.prepare(names, source=source, force=anew, **options)
+        return Outcome([asdict(each) for each in steps], tables.steps_text(steps))
+
+    return Call(start)
+
+
+def targets_clean(name: str | None = None) -> Call:
+    def start() -> Outcome:
+        from edgekit import targets
+        from edgekit.targets import preparing
+
+        if name is not None and ":" in name:
+            told = targets.clean(name)
+            return Outcome({"target": name, "told": told}, told)
+        removed = preparing.clean(name or "")
+        return Outcome({"removed": removed}, f"removed {', '.join(removed)}" if removed else "nothing was prepared")
+
+    return Call(start)
+
+
 COMMANDS: dict[str, Callable[..., Call]] = {
     "pack": pack,
     "plan": plan,
@@ -316,4 +370,7 @@ COMMANDS: dict[str, Callable[..., Call]] = {
     "devices show": devices_show,
     "devices detect": devices_detect,
     "devices check": devices_check,
+    "targets list": targets_list,
+    "targets prepare": targets_prepare,
+    "targets clean": targets_clean,
 }

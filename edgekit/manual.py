@@ -14,6 +14,7 @@ _TOP = """edgekit: pack a trained model for an edge device, and prove that it fi
     edgekit inspect MODEL|BUNDLE           what it is: task, family, tensors, files
     edgekit verify BUNDLE                  check every hash and path
     edgekit devices list|show|detect|check the device profiles
+    edgekit targets list|prepare|clean     where bundles can be validated; emulated CPUs
 
 Every command takes --json (results for machines), --debug (tracebacks) and --help (one screen, with an example).
 
@@ -77,7 +78,9 @@ The bundle is not changed. Exit status 31 if a limit is missed.
   --model MODEL      the original to compare with
   --eval FILE        as for pack
   --device DEVICE    hold it against another device's limits than its own
-  --threads N        --on TARGET (local)
+  --threads N        to measure with (default: the device's fast cores)
+  --on TARGET        local (default) · device: the CPU that its profile names, emulated · emulated:CPU, as
+                     emulated:cortex-a76 or emulated:Haswell · ssh:USER@HOST · adb:SERIAL; see edgekit targets --help
   --html FILE        write the report as a page     --save FILE    as JSON, for `edgekit compare`
   --force            replace those files if they exist
   --history DIR      where the report is added to, or none, as for pack
@@ -126,6 +129,20 @@ edgekit devices check FILE       what is wrong with a profile, line by line
 
 Example:  edgekit devices detect > my-box.toml && edgekit devices check my-box.toml"""
 
+_TARGETS = """edgekit targets list                      where a bundle can be validated, and whether that is ready
+edgekit targets prepare [WHAT ...]        fetch and build, once, what emulated CPUs need
+edgekit targets clean [WHAT]              remove that again; of ssh:USER@HOST or adb:SERIAL what was copied there
+
+WHAT is an architecture (aarch64, x86_64), a CPU (cortex-a76) or a device (raspberry-pi-5-8gb); nothing means all.
+Needs apt and pip, not root. An emulated CPU shows that a bundle starts there, what it answers and which kernels it
+picks; never its speed. All lies in $EDGEKIT_TARGETS, or else in edgekit/targets in the user's cache folder.
+
+  --engine NAME      onnxruntime (default), llama.cpp (compiled here: minutes, needs a compiler) or all
+  --download DIR     only fetch, into DIR           --from DIR    prepare from that, without a network
+  --mirror URL       of Debian's archive            --force       prepare anew what is there
+
+Example:  edgekit targets prepare aarch64 && edgekit validate my-encoder-pi5 --on emulated:cortex-a76"""
+
 _PAGES = {
     "pack": _PACK,
     "plan": _PLAN,
@@ -135,6 +152,7 @@ _PAGES = {
     "inspect": _INSPECT,
     "verify": _VERIFY,
     "devices": _DEVICES,
+    "targets": _TARGETS,
 }
 
 

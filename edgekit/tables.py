@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekit.grid import table
+from edgekit.grid import PAGE_COLUMNS, fitted, table
 from edgekit.plan_table import plan_text, plan_value
 
 if TYPE_CHECKING:
     from edgekit.device import Summary
+    from edgekit.targets.listing import Listed
+    from edgekit.targets.preparing import Step
 
-__all__ = ["devices_text", "facts_text", "plan_text", "plan_value", "run_text"]
+__all__ = ["devices_text", "facts_text", "plan_text", "plan_value", "run_text", "steps_text", "targets_text"]
 
 
 def devices_text(summaries: Sequence[Summary]) -> str:
@@ -23,6 +25,25 @@ def devices_text(summaries: Sequence[Summary]) -> str:
         for each in summaries
     ]
     return table(("name", "device", "arch", "cores", "RAM", "for an app"), rows)
+
+
+def targets_text(listed: Sequence[Listed]) -> str:
+    rows = [(each.target, "yes" if each.ready else "no", each.state, each.purpose) for each in listed]
+    return fitted(("target", "ready", "how", "shows"), rows, PAGE_COLUMNS)
+
+
+def steps_text(steps: Sequence[Step]) -> str:
+    """What was prepared or fetched, with what was there already."""
+    rows = [
+        (
+            each.name,
+            "new" if each.new else "was there",
+            f"{each.size_bytes / 1e6:.0f} MB",
+            ", ".join(f"{name} {version}" for name, version in each.versions.items()),
+        )
+        for each in steps
+    ]
+    return table(("what", "", "size", "versions"), rows, PAGE_COLUMNS)
 
 
 def facts_text(facts: Mapping[str, Any], indent: str = "") -> str:

@@ -134,6 +134,15 @@ def parse(spec: str) -> tuple[str, str]:
     return kind, rest
 
 
+def clean(spec: str) -> str:
+    """What `edgekit targets clean SPEC` removed, in words: what earlier validations left on a target to be reused."""
+    kind, rest = parse(spec)
+    module = import_module(TARGETS[kind])
+    if not hasattr(module, "clean"):
+        raise UsageError(f"nothing is kept on {spec}", "name ssh:USER@HOST, adb:SERIAL or what is prepared")
+    return str(module.clean(rest))
+
+
 def open_target(spec: str, conditions: Conditions) -> AbstractContextManager[Target]:
     """The target that `spec` names, ready to run until the block is left."""
     kind, rest = parse(spec)

@@ -77,7 +77,7 @@ def download(
 
 def clean(name: str = "") -> list[str]:
     """Remove what is prepared under `name`, an architecture's engines with it; everything for "". The names removed."""
-    there = [each.name for each in store.everything()]
+    there = store.names()
     gone = [each for each in there if not name or each == name or each.startswith(f"{name}-")]
     if name and not gone:
         raise UsageError(f"nothing is prepared by the name {name!r}", f"there is {', '.join(there) or 'nothing'}")

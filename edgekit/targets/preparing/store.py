@@ -71,11 +71,9 @@ def read(name: str) -> Prepared | None:
         return None
 
 
-def everything() -> list[Prepared]:
-    """All that is prepared, by name."""
-    if not home().is_dir():
-        return []
-    return [found for path in sorted(home().iterdir()) if path.is_dir() and (found := read(path.name)) is not None]
+def names() -> list[str]:
+    """Of all that is prepared, also by an edgekit that this one does not understand."""
+    return sorted(path.parent.name for path in home().glob(f"[!.]*/{_RECORD}"))
 
 
 def record(work: Path, name: str, versions: Mapping[str, str], files: Sequence[Fetched]) -> None:
