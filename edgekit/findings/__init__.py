@@ -37,26 +37,11 @@ def build_report(
     notes: Sequence[str],
     created_utc: str,
 ) -> Report:
-    """Every figure as a row, judged."""
-    result = examined.measurement.result
-    model_sha256 = next(entry.sha256 for entry in manifest.files if entry.path == manifest.model_file)
-    if result.get("model_sha256", model_sha256) != model_sha256:
-        raise BadReport(
-            f"{examined.target.name} measured another model file (sha256 {str(result['model_sha256'])[:12]}..., the"
-            f" bundle's is {model_sha256[:12]}...)",
-            "run it again; if that does not help, do not trust that machine",
-        )
-    host = Host(
-        cpu=str(result["cpu"]),
-        isa=tuple(result["isa"] or ()),
-        threads=int(result["threads"]),
-        system=str(result["system"]),
-        target=examined.target.name,
-        emulator=str(result.get("emulator") or ""),
-        kernels=tuple(result.get("kernels") or ()),
-    )
+    """Every figure as a row, judged. Raises BadReport where another model file was measured."""
+    model_sha256 = _measured_model(manifest, examined)
+    host = _host(examined)
     target = examined.target
-    where = f"measured on {host.cpu}, {host.threads} threads{_pinned(result)}"
+    where = f"measured on {host.cpu}, {host.threads} threads{_pinned(examined.measurement.result)}"
     if host.emulator:
         where = f"computed on an emulated {host.cpu} ({host.emulator})"
     rows = [*golden_rows(examined, where), *fidelity_rows(manifest.task, examined, limits, where)]
@@ -68,30 +53,19 @@ def build_report(
     if target.times:
         rows += _unmeasured_rows(rows, limits)
     rows = [judged(each) for each in rows]
-    failed = any(each.passed is False for each in rows)
     is_host = is_device(examined, device)
-    told = list(dict.fromkeys(notes))
-    if not target.times:
-        told.append("an emulator computes as that CPU does and not as fast: no time and no memory was measured")
-    elif not is_host:
-        told.append(f"speed was measured here, not on {device.title}; on the device it is an estimate or unknown")
-    if examined.token_mismatches:
-        told.append(f"token ids differ on {examined.token_mismatches[0]!r}")
-    if target.times and ram_limit(limits, device) is None:
-        whole = whole_ram(limits, device)
-        held = "no memory limit" if whole is None else f"only its whole memory, {show(whole, 'bytes')},"
-        told.append(f"how much RAM {device.title} lets an app use is not known, so {held} was held")
-    told += limited_notes(manifest.task, examined, limits, device)
-    told += unguarded_notes(examined, manifest.model_file)
-    told += _fewer_cores(examined, device)
-    told += _predictions(rows, everywhere=is_host)
+    told = [
+        *dict.fromkeys(notes),
+        *_notes(manifest, examined, device, limits),
+        *_predictions(rows, everywhere=is_host),
+    ]
     return Report(
         model=manifest.name,
         task=manifest.task,
         strategy=manifest.strategy,
         device=device.name,
         device_is_host=is_host,
-        status="failed" if failed else "passed",
+        status="failed" if any(each.passed is False for each in rows) else "passed",
         reference=examined.original.description,
         evaluated_on=examined.original.questions.origin,
         baseline=baseline_told(examined),
@@ -105,10 +79,61 @@ def build_report(
     )
 
 
+def _measured_model(manifest: Manifest, examined: Examined) -> str:
+    """The hash of the bundle's model file, which is the one that was measured."""
+    known = next(entry.sha256 for entry in manifest.files if entry.path == manifest.model_file)
+    measured = str(examined.measurement.result.get("model_sha256") or "")
+    if measured != known:
+        raise BadReport(
+            f"what came back from {examined.target.name} is of another model file (sha256"
+            f" {measured[:12] or 'not told'}, the bundle's is {known[:12]})",
+            "run it again; if that does not help, do not trust that machine",
+        )
+    return known
+
+
+def _host(examined: Examined) -> Host:
+    result = examined.measurement.result
+    return Host(
+        cpu=str(result["cpu"]),
+        isa=tuple(result["isa"] or ()),
+        threads=int(result["threads"]),
+        system=str(result["system"]),
+        target=examined.target.name,
+        emulator=str(result.get("emulator") or ""),
+        kernels=tuple(result.get("kernels") or ()),
+    )
+
+
+def _notes(manifest: Manifest, examined: Examined, device: DeviceProfile, limits: Limits) -> list[str]:
+    """What a figure alone would not say."""
+    target, told = examined.target, []
+    if not target.times:
+        told.append("an emulator computes as that CPU does and not as fast: no time and no memory was measured")
+    elif not is_device(examined, device):
+        place = "here" if target.kind == "local" else f"on {target.name}"
+        told.append(f"speed was measured {place}, not on {device.title}; on the device it is an estimate or unknown")
+    if examined.token_mismatches:
+        told.append(f"token ids differ on {examined.token_mismatches[0]!r}")
+    if target.times and ram_limit(limits, device) is None:
+        whole = whole_ram(limits, device)
+        held = "no memory limit" if whole is None else f"only its whole memory, {show(whole, 'bytes')},"
+        told.append(f"how much RAM {device.title} lets an app use is not known, so {held} was held")
+    told += limited_notes(manifest.task, examined, limits, device)
+    told += unguarded_notes(examined, manifest.model_file)
+    here, there = measuring_threads(device), default_threads(device)
+    if target.kind == "local" and here < there:
+        threads = int(examined.measurement.result["threads"])
+        told.append(
+            f"{device.title} has {there} fast cores, this machine {here}: speed was measured with {threads} threads"
+        )
+    return told
+
+
 def is_device(examined: Examined, device: DeviceProfile) -> bool:
     """Whether what measured is the device itself, and not a machine that stands in for it."""
-    if examined.target.kind == "local":
-        return device.name == "host"
+    if examined.target.kind == "local" and device.name == "host":
+        return True
     return examined.target.times and is_same(device, examined.measurement.result)
 
 
@@ -116,13 +141,6 @@ def _pinned(result: Mapping[str, Any]) -> str:
     """ " pinned to CPUs 0, 1", where they were."""
     cpus = result.get("pinned_cpus") or ()
     return f" pinned to CPU{'s' if len(cpus) > 1 else ''} {', '.join(map(str, cpus))}" if cpus else ""
-
-
-def _fewer_cores(examined: Examined, device: DeviceProfile) -> list[str]:
-    here, there = measuring_threads(device), default_threads(device)
-    if examined.target.kind != "local" or here >= there:
-        return []
-    return [f"{device.title} has {there} fast cores, of which this machine has {here}: what was measured ran on those"]
 
 
 def _unmeasured_rows(rows: Sequence[Row], limits: Limits) -> list[Row]:

@@ -206,7 +206,7 @@ def _hold_swap_back(folder: Path, version: _Version, limit_bytes: int) -> str:
 
 def _write(path: Path, text: str) -> None:
     """Into a file that is there: a control file is never made."""
-    descriptor = os.open(path, os.O_WRONLY)
+    descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC)
     try:
         os.write(descriptor, text.encode())
     finally:

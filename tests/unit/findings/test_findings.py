@@ -4,103 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fixtures import onnx_files
-from fixtures.devices import device
-from fixtures.manifests import minimal
+from fixtures.measured import MIB, WHOLE_BYTES, candidate, counting_anonymous, estimated, report, row, with_ram
 
-from edgekit import findings
-from edgekit.costs import Estimate, MemoryEstimate
-from edgekit.device import DeviceProfile, Figure, Ram
-from edgekit.fidelity import Fidelity, Truth
+from edgekit.costs import Estimate
+from edgekit.errors import BadReport
 from edgekit.findings.rows import flag_of
 from edgekit.limits import Limits
 from edgekit.manifest import Manifest
-from edgekit.questions import Questions
-from edgekit.report import Report
 from edgekit.strategies import Candidate
-from edgekit.targets.local import Local
-from edgekit.validation import Examined, Original
-
-MIB = 2**20
-
-
-class Measured:
-    """A Measurement without a folder."""
-
-    def __init__(self, **result: Any) -> None:
-        self.result = {
-            "cpu": "Some CPU", "isa": None, "threads": 2, "system": "Linux", "token_ids": [[1]], "load_ms": 1.0,
-            "first_ms": 1.0, "p50_ms": 10.0, "p90_ms": 11.0, "p99_ms": 12.0, "latency_ms": [9.0, 10.0, 11.0],
-            "peak_rss_bytes": 100 * MIB, "anonymous_bytes": 50 * MIB,
-        } | result  # fmt: skip
-
-    def figure(self, name: str) -> float | None:
-        value = self.result.get(name)
-        return None if value is None else float(value)
-
-    def samples(self, name: str) -> tuple[float, ...]:
-        return tuple(self.result.get(name) or ())
-
-
-WHOLE_BYTES = 2**34
-"""All memory of the fixture's device."""
-
-
-def candidate(bits: float = 8.0, options: dict[str, str] | None = None) -> Candidate:
-    size = Estimate(MIB, MIB, "a test")
-    return Candidate("onnx-int8", "onnxruntime", options or {}, bits, size, size)
-
-
-def estimated(**changes: Any) -> Candidate:
-    """A candidate whose memory is known in parts: 100 MiB to 121 MiB at the peak."""
-
-    def between(low: float, high: float) -> Estimate:
-        return Estimate(low * MIB, high * MIB, "a test")
-
-    memory = MemoryEstimate(between(100, 121), between(50, 60), between(20, 30), 10 * MIB, between(20, 21))
-    return replace(candidate(), memory=memory, ram_bytes=memory.peak, kv_bytes=memory.kv_bytes, **changes)
-
-
-def counting_anonymous(app_bytes: int | None) -> DeviceProfile:
-    plain = with_ram(app_bytes)
-    return plain.model_copy(update={"ram": plain.ram.model_copy(update={"counted": "anonymous"})})
-
-
-def with_ram(app_bytes: int | None) -> DeviceProfile:
-    known = Figure(value=app_bytes, status="derived", source="a test") if app_bytes else Figure(status="unknown")
-    total = Figure(value=WHOLE_BYTES, status="vendor", source="a test")
-    return device("avx2").model_copy(update={"ram": Ram(total_bytes=total, app_bytes=known)})
-
-
-def report(
-    tmp_path: Path,
-    manifest: Manifest,
-    made: Candidate | None,
-    limits: Limits,
-    profile: DeviceProfile,
-    figures: dict[str, float] | None = None,
-    **result: Any,
-) -> Report:
-    questions = Questions(["a"], Truth(), "a", "one text of 1 tokens", "a test")
-    original = Original("the original", questions, [[1]], (20.0, 20.0), tmp_path)
-    fidelity = Fidelity(figures or {"mean cosine": 0.99}, {}, 1)
-    examined = Examined(Measured(**result), fidelity, (), original, Local())  # type: ignore[arg-type]
-    return findings.build_report(manifest, examined, made, profile, limits, tmp_path, (), "2026-01-01")
-
-
-@pytest.fixture
-def manifest(tmp_path: Path) -> Manifest:
-    """Of a bundle in `tmp_path` that holds nothing but its model file."""
-    (tmp_path / "onnx").mkdir()
-    onnx_files.products(tmp_path / "onnx/model.onnx")
-    return Manifest.model_validate(minimal())
-
-
-def row(found: Report, name: str) -> Any:
-    return next(each for each in found.rows if each.name == name)
 
 
 def test_the_speed_gate_is_missed_by_a_slower_bundle_and_held_by_a_faster(tmp_path: Path, manifest: Manifest) -> None:
@@ -260,3 +173,9 @@ def test_a_report_says_where_the_model_file_s_bytes_are(tmp_path: Path, manifest
     whole = (tmp_path / manifest.model_file).stat().st_size
     assert sum(each.size_bytes for each in found.sizes) == whole
     assert [each.dtype for each in found.sizes] == ["float32", ""]
+
+
+def test_what_another_model_file_gave_is_refused(tmp_path: Path, manifest: Manifest) -> None:
+    for found in ("1" * 64, None):
+        with pytest.raises(BadReport, match="another model file"):
+            report(tmp_path, manifest, candidate(), Limits(), with_ram(2**30), model_sha256=found)
