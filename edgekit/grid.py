@@ -29,7 +29,9 @@ def fitted(header: Sequence[str], rows: Sequence[Sequence[str]], columns: int) -
         widths[widths.index(max(widths))] -= 1
     lines = []
     for row in [header, ["-" * width for width in widths], *rows]:
-        cells = [textwrap.wrap(cell, width, break_on_hyphens=False) for cell, width in zip(row, widths, strict=True)]
+        cells = [
+            textwrap.wrap(cell, max(1, width), break_on_hyphens=False) for cell, width in zip(row, widths, strict=True)
+        ]
         for index in range(max(1, *map(len, cells))):
             parts = [cell[index] if index < len(cell) else "" for cell in cells]
             lines.append("  ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip())

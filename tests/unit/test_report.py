@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from fixtures.reports import report, row
+from fixtures.reports import emulated_report, full_report, report, row
 
 from edgekit.grid import REPORT_COLUMNS
-from edgekit.report import Report, is_within, judged, off, show, show_interval, to_text
+from edgekit.report import Host, Report, is_within, judged, off, show, show_interval, show_limit, to_text
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,40 @@ def test_an_estimate_whose_ends_read_alike_is_one_figure() -> None:
 def test_a_long_note_is_wrapped_to_the_page() -> None:
     told = to_text(report(judged(row(0.99, "min", 0.98)), notes=("word " * 60,)))
     assert max(map(len, told.splitlines())) <= REPORT_COLUMNS
+
+
+def test_a_long_name_or_figure_is_wrapped_to_the_page() -> None:
+    long = judged(row(0.99, "min", 0.98, name="a figure of " + "many words " * 9, estimate_low=0.9, estimate_high=0.99))
+    made = report(long, model="m" * 150, device="a-device-" * 9, strategy="s " * 70, reference="r " * 90)
+    assert max(map(len, to_text(made).splitlines())) <= REPORT_COLUMNS + len("m" * 150)  # a name is never cut
+    shorter = report(long, device="a-device-" * 5, strategy="s " * 70, reference="r " * 90)
+    assert max(map(len, to_text(shorter).splitlines())) <= REPORT_COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("made", "heading", "column"),
+    [
+        (full_report(), "measured on Some CPU, 2 threads, not on pi itself", "measured here"),
+        (full_report(device_is_host=True), "measured on Some CPU, 2 threads\n", "measured here"),
+        (emulated_report(), "computed on an emulated cortex-a76 (qemu-aarch64 10.0.13), not on pi", "computed there"),
+        (
+            full_report(host=Host(cpu="A76", isa=(), threads=1, system="Linux", target="ssh:pi@raspberrypi")),
+            "measured on pi@raspberrypi (A76, 1 thread), not on pi itself",
+            "measured there",
+        ),
+    ],
+    ids=["local", "device", "emulated", "ssh"],
+)
+def test_the_heading_says_where(made: Report, heading: str, column: str) -> None:
+    lines = to_text(made).splitlines()
+    assert f"{lines[1]}\n".startswith(heading)
+    assert column in lines[3]
+
+
+def test_yes_and_no_are_words() -> None:
+    assert (show(1.0, "yes/no"), show(0.0, "yes/no"), show(None, "yes/no")) == ("yes", "no", "unknown")
+    assert show_limit(row(0.0, "min", 1.0, unit="yes/no")) == "yes"
+
+
+def test_the_kernels_are_told() -> None:
+    assert "kernels       int8 GEMM by SDOT" in to_text(emulated_report())
