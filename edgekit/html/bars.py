@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from edgekit.html.axis import Axis
 from edgekit.html.markup import Html, element
-from edgekit.report import Row
+from edgekit.report import Row, show_limit
+
+
+def limit_told(row: Row) -> str:
+    """The row's limit as a page writes it, "" where there is none."""
+    return show_limit(row).replace(">=", "\N{GREATER-THAN OR EQUAL TO}").replace("<=", "\N{LESS-THAN OR EQUAL TO}")
 
 
 def strip(*shapes: Html, label: str) -> Html:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgekit.html.axis import Axis, Mark, marks, short, tick_labels
+from edgekit.html.bars import limit_told
 from edgekit.html.markup import Html, element, figure, join
-from edgekit.report import Report, Row, show, show_limit
+from edgekit.report import Report, Row, show
 
 _BINS = 36
 # Samples further from the middle half than so many times its width are counted at the end of the axis.
@@ -45,7 +46,7 @@ def _fidelity(name: str, samples: Sequence[float], row: Row | None) -> Html:
         if axis.holds(row.limit):
             wanted.append(Mark(row.limit, f"limit on the mean {show(row.limit, '')}", "limit"))
         else:
-            beyond = f" The limit on the mean, {show_limit(row)}, lies off this axis."
+            beyond = f" The limit on the mean, {limit_told(row)}, lies off this axis."
     label = f"{title}, {len(samples)} samples: {_words(samples, unit, lowest=is_cosine)}"
     plot = element(
         "div", marks(axis, wanted, _bars(samples, axis, "value")), class_="plot", role="img", aria_label=label

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edgekit.html.bars import gauge
+from edgekit.html.bars import gauge, limit_told
 from edgekit.html.markup import Html, element, join
-from edgekit.report import Report, Row, is_within, machine_told, show, show_estimate, show_limit, show_off
+from edgekit.report import Report, Row, is_within, machine_told, show, show_estimate, show_off
 
 _HEADLINES = (
     "goldens that fail",
@@ -21,6 +21,8 @@ _HEADLINES = (
     "model file",
 )
 _ANYWHERE = ("model file",)
+# On a wide screen: so that no card stands alone in its row.
+_COLUMNS = {1: 3, 2: 3, 3: 3, 4: 4, 5: 5, 6: 3, 9: 5, 10: 5}
 
 
 def is_compared(report: Report, row: Row) -> bool:
@@ -45,7 +47,7 @@ def verdict(report: Report) -> Html:
     asked = sum(row.passed is not None for row in report.rows)
     held = sum(row.passed is True for row in report.rows)
     if report.missed:
-        missed = [f"{row.name} is {show(row.measured, row.unit)}, {show_limit(row)} asked" for row in report.missed]
+        missed = [f"{row.name} is {show(row.measured, row.unit)}, {limit_told(row)} asked" for row in report.missed]
         told: object = element("ul", *(element("li", each) for each in missed))
     else:
         told = element("p", f"All {asked} limits held." if asked > 1 else f"{held} of {asked} limits held.")
@@ -83,7 +85,8 @@ def cards(report: Report, device: str) -> Html:
     legend = "Bars are what was measured, a line is the limit and the tinted side what it allows"
     if any(is_compared(report, row) and row.estimate_low is not None for row in rows):
         legend += ", a band the estimate"
-    drawn = element("div", *(_card(row, report, device) for row in rows), class_="cards")
+    columns = _COLUMNS.get(len(rows), 4)
+    drawn = element("div", *(_card(row, report, device) for row in rows), class_="cards", style=f"--columns:{columns}")
     return join([drawn, element("p", f"{legend}.", class_="legend")])
 
 
@@ -91,7 +94,7 @@ def _card(row: Row, report: Report, device: str) -> Html:
     compared = is_compared(report, row)
     value = show(row.measured, row.unit)
     number, _, unit = value.partition(" ")
-    limit = show_limit(row)
+    limit = limit_told(row)
     told = "no limit asked" if not limit else "asked for" if row.unit == "yes/no" else f"limit {limit}"
     estimate = show_estimate(row)
     expected = None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from edgekit.html.bars import limit_told
 from edgekit.html.headline import is_compared
 from edgekit.html.markup import Html, element, facts, join, table
 from edgekit.manifest import Manifest
-from edgekit.report import Report, Row, is_within, show, show_estimate, show_limit, show_off
+from edgekit.report import Report, Row, is_within, show, show_estimate, show_off
 
 
 def figures(report: Report) -> Html:
@@ -24,7 +25,7 @@ def _figure(row: Row, *, compared: bool) -> list[object]:
     estimate = show_estimate(row) or None
     told = estimate and join([estimate, element("small", beside) if beside else None])
     where = element("span", row.where, class_="where")
-    return [row.name, show(row.measured, row.unit), show_limit(row) or None, told, verdict, where]
+    return [row.name, show(row.measured, row.unit), limit_told(row) or None, told, verdict, where]
 
 
 def machine(report: Report, device: str) -> Html:

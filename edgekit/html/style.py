@@ -48,6 +48,7 @@ section{margin-top:2.75rem;padding-top:1.5rem;border-top:1px solid var(--line)}
 .badge{padding:.25rem .7rem;border-radius:.5rem;font-size:.9rem;border:1px solid var(--line);color:var(--soft)}
 .badge.warn{background:var(--warn-page);color:var(--warn);border-color:currentColor;font-weight:600}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,11.5rem),1fr));gap:.8rem;margin-top:1.6rem}
+@media(min-width:60rem){.cards{grid-template-columns:repeat(var(--columns),minmax(0,1fr))}}
 .card,figure,.notice{background:var(--card);border:1px solid var(--line);border-radius:.7rem}
 .card{padding:.85rem 1rem .9rem;font-size:.85rem;color:var(--soft);display:flex;flex-direction:column;gap:.15rem}
 .card.bad{border-color:var(--bad);color:var(--soft)}
@@ -149,7 +150,7 @@ dl{grid-template-columns:1fr;gap:0}dl:not(.stats) dd{margin-bottom:.6rem}
 body{background:#fff;font-size:10.5pt}main{max-width:none;padding:0}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 figure,.card,tr,.verdict{break-inside:avoid}h2,h3{break-after:avoid}section{margin-top:1.5rem;padding-top:1rem}
-details>*{display:block}
+details::details-content{content-visibility:visible;display:block;height:auto}summary{list-style:none}
 }
 """
 
