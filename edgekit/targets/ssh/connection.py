@@ -107,6 +107,7 @@ class Connection:
         self._closing.set()
         with suppress(BrokenPipeError):
             self._stdin.close()
+        self._stdout.close()  # so that nobody waits for what is still being said to be read
         try:
             self._process.wait(_CLOSE_S)
         except subprocess.TimeoutExpired:
@@ -116,7 +117,6 @@ class Connection:
             if self._process.poll() is None:
                 self._process.kill()
                 self._process.wait()
-            self._stdout.close()
             for each in self._threads:
                 if each.ident is not None:
                     each.join(_CLOSE_S)
@@ -161,7 +161,7 @@ class Connection:
             raise self._lost()
         try:
             answer = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             raise BadReport(f"{self.to.name} answered what is no answer: {plain(line[:80].decode('utf-8', 'replace'))}")
@@ -181,7 +181,7 @@ class Connection:
             timer.cancel()
 
     def _kill_late(self, timeout_s: float) -> None:
-        self._told.append(f"no answer within {timeout_s:.0f} s")
+        self._told.append(f"no answer within {timeout_s:g} s")
         self._process.kill()
 
     def _listen(self, stderr: Any) -> None:

@@ -9,12 +9,13 @@ import os
 import platform
 import shutil
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit.targets.ssh.agent.protocol import Refused
+from edgekit.targets.ssh.agent.protocol import FULL, Refused
 from edgekit.targets.ssh.agent.store import Store
 from edgekit.targets.ssh.agent.supervision import WATCH, supervised
 
@@ -46,7 +47,7 @@ class Packages:
         self.path = ""
         if not lacking:
             return {"ready": True, "installed": []}
-        key = hashlib.sha256(json.dumps([sys.version, platform.platform(), sorted(lacking.items())]).encode())
+        key = hashlib.sha256(json.dumps([sys.version, sysconfig.get_platform(), sorted(lacking.items())]).encode())
         folder = self.folder / key.hexdigest()[:16]
         self.path = str(folder)
         if (folder / "complete").is_file():
@@ -79,10 +80,11 @@ class Packages:
                     self._store.place(blob, Path(scratch) / "wheels" / name)
                 command += ["--no-index", "--find-links", f"{scratch}/wheels"]
             command += [f"{name}=={version}" for name, version in pins.items()]
-            code, told = supervised([python, "-P", "-c", _MODULE, *command], _INSTALL_S)
+            environment = {"TMPDIR": scratch}  # /tmp may be a small part of the memory
+            code, told = supervised([python, "-P", "-c", _MODULE, *command], _INSTALL_S, environment=environment)
             if code == 0:
                 return {"ready": True, "installed": sorted(pins)}
-            if "No space left on device" in told or "Disk quota exceeded" in told:
+            if any(os.strerror(number) in told for number in FULL):
                 raise Refused(
                     "full",
                     "its disk filled up while packages were installed",

@@ -30,8 +30,6 @@ from edgekit.targets.ssh.agent.store import Store
 from edgekit.targets.ssh.agent.supervision import WATCH, supervised
 
 _LOCK_WAIT_S = 10.0
-# What a user's environment may say to Python or the engines, and a measurement must not hear.
-_LEFT_OUT = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GGML_N_THREADS")
 # More threads than cores would be measured as a slower model.
 _PROBE = (
     WATCH
@@ -136,9 +134,8 @@ class Agent:
             for path, blob in files.items():
                 self.store.place(blob, folder / name / path)
         (folder / "work" / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        environment = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
         found = [str(folder / "bundle" / "runtime"), *([self.packages.path] if self.packages.path else [])]
-        environment |= {
+        environment = {
             "PYTHONPATH": os.pathsep.join(found),
             "PYTHONDONTWRITEBYTECODE": "1",
             "ORT_DISABLE_TELEMETRY": "1",

@@ -20,10 +20,12 @@ import os, signal, sys, threading
 threading.Thread(target=lambda: (os.read(0, 1), os.killpg(0, signal.SIGKILL)), daemon=True).start()
 """
 _TAIL_BYTES = 2**15
+# What a user's environment may say to Python or the engines, and neither pip nor a measurement must hear.
+_LEFT_OUT = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GGML_N_THREADS")
 
 
 def supervised(
-    command: Sequence[str], timeout_s: float, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    command: Sequence[str], timeout_s: float, cwd: Path | None = None, environment: Mapping[str, str] = {}
 ) -> tuple[int, str]:
     """(exit status, the end of what it printed) of a program that ends when this one does, with all it started.
 
@@ -35,7 +37,7 @@ def supervised(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=cwd,
-        env=env,
+        env={name: value for name, value in os.environ.items() if name not in _LEFT_OUT} | dict(environment),
         start_new_session=True,
     )
     assert process.stdin is not None
