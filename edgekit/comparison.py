@@ -23,7 +23,7 @@ _BETTER: Mapping[str, Better] = {
 _BETTER_UNITS: Mapping[str, Better] = {
     "ms": "min", "bytes": "min", "x": "min", "nats": "min", "tokens/s": "max", "yes/no": "max",
 }  # fmt: skip
-_CLOCKS = ("ms", "tokens/s", "x", "yes/no")
+_CLOCKS = ("ms", "tokens/s", "yes/no")
 _FILES = ("model file", "bundle on disk")
 # Of each task, the figure that says how close to the original a bundle is, and whether 1 is perfect or 0.
 FIDELITY: Mapping[str, str] = {
@@ -173,6 +173,8 @@ def _scale(name: str, unit: str) -> Callable[[Column], tuple[str, ...]]:
     """What tells the columns apart whose figures of this row do not compare."""
     if name in _FILES:
         return lambda _: ()
+    if unit == "x":  # of the fp32 model in this engine or in another
+        return lambda column: (*column.machine, column.report.baseline)
     if unit in _CLOCKS or unit == "bytes":
         return lambda column: column.machine
     return lambda column: column.asked

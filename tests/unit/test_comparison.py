@@ -67,6 +67,16 @@ def test_fidelity_on_other_questions_is_not_ranked() -> None:
     assert "Not every column was asked the same inputs" in " ".join(told(found))
 
 
+def test_ratios_to_different_baselines_are_not_ranked() -> None:
+    def with_ratio(number: int, ratio: float, baseline: str) -> Report:
+        made = bundle(number, baseline=baseline)
+        rows = (each.model_copy(update={"measured": ratio} if each.unit == "x" else {}) for each in made.rows)
+        return made.model_copy(update={"rows": tuple(rows)})
+
+    assert best(compared(with_ratio(1, 0.5, "torch"), with_ratio(2, 0.7, "fp32 in ORT")), "latency over fp32") == []
+    assert best(compared(with_ratio(1, 0.5, "torch"), with_ratio(2, 0.7, "torch")), "latency over fp32") == ["A"]
+
+
 def test_what_is_beaten_is_named_with_what_beats_it() -> None:
     found = compared(bundle(1, 0.999, 2.0, 20), bundle(2, 0.99, 3.0, 30), bundle(3, 0.9999, 9.0, 80))
     assert found.frontier is not None
