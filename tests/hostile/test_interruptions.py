@@ -172,6 +172,33 @@ def test_the_exchange_leaves_the_old_bundle_or_the_new_one_whole(
     assert_whole(desk, pack(desk, "--force").wait())
 
 
+# Within the memory limit.
+
+
+LIMITED = ("--max-ram", "1GB")
+IN_THE_GROUP = "edgekit.targets.local._forget_cached"  # called just before the process starts there
+
+
+def groups_of(pid: int) -> list[Path]:
+    return [path for path in Path("/sys/fs/cgroup").rglob(f"edgekit-{pid}-*") if path.is_dir()]
+
+
+def test_an_interrupt_within_the_memory_limit_leaves_no_group(desk: Desk, model: Path) -> None:
+    before = desk.state()
+    child = pack(desk, *LIMITED, moment=Moment(IN_THE_GROUP, signal.SIGTERM, after=True, delay_s=0.1))
+    assert child.reached()
+    assert_stopped(desk, child, before)
+    assert groups_of(child.pid) == []
+
+
+def test_a_group_left_by_a_killed_pack_goes_with_the_next(desk: Desk, model: Path) -> None:
+    child = pack(desk, *LIMITED, moment=Moment(IN_THE_GROUP, signal.SIGKILL, after=True, delay_s=0.1))
+    assert child.wait().code == -signal.SIGKILL
+    assert group_is_empty(child.pid)  # what ran in it has ended with its edgekit
+    assert_whole(desk, pack(desk, *LIMITED).wait())
+    assert groups_of(child.pid) == []
+
+
 # Two at once.
 
 
