@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from fixtures.sshd import Server, serving
 
+_ROOT = Path(__file__).resolve().parents[1]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -21,6 +23,8 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PIP_CACHE_DIR", os.environ.get("PIP_CACHE_DIR") or str(home / "pip"))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("EDGEKIT_HISTORY", "none")
+        # Emulators and what runs in them: prepared once, by make.
+        patch.setenv("EDGEKIT_TARGETS", os.environ.get("EDGEKIT_TARGETS") or str(_ROOT / ".targets"))
         yield
 
 

@@ -162,16 +162,14 @@ class _Guest:
             if shutil.disk_usage(folder).free < _FULL_BELOW_BYTES:
                 return NoSpace(f"no space left while measuring in {folder}", "free some space; nothing was written")
             what = "illegal instruction" if code == -signal.SIGILL else f"{signal.Signals(-code).name}"
-            libraries = {**self.root.versions, "engine": self.engine}
-            built = f"numpy {libraries['numpy']}" if "numpy" in doing else self.engine
+            built = f"numpy {self.root.versions['numpy']}" if "numpy" in doing else self.engine
             return ValidationFailed(
                 f"{what} on {self.cpu.name} while {doing}",
                 f"{built} is built for newer CPUs than that: the bundle does not run there",
             )
-        return ValidationFailed(
-            f"the bundle failed in its own runtime on {self.cpu.name}, while {doing}: {_last_words(told, code)}",
-            "another strategy may work; --debug keeps the traceback",
-        )
+        words = _last_words(told, code)
+        remedy = "" if words.startswith("UnsupportedDevice") else "another strategy may work"
+        return ValidationFailed(f"the bundle failed in its own runtime on {self.cpu.name}: {words}", remedy)
 
 
 def _ended(process: subprocess.Popen[str], cpu: str, timeout_s: float) -> str:
@@ -221,16 +219,16 @@ def _needed(unit: Unit, words: str) -> Prepared:
 
 def _was_guarded(cpu: Cpu, result: Mapping[str, Any], kernels: list[str]) -> bool:
     """Whether int8 products ran here that would saturate without the runtime's guard: ONNX Runtime's for AVX2."""
-    has_int8 = any(words.startswith("int8 products") and "(AVX2" in words for words in kernels)
+    has_int8 = any(words.startswith("int8 products") and "(AVX2;" in words for words in kernels)
     onnx = str(result.get("engine", "")).startswith("onnxruntime")
     return cpu.arch == "x86_64" and onnx and has_int8 and not _VNNI & set(result.get("isa") or ())
 
 
 def _variant(maps: str, info: str) -> str:
-    """ "ggml CPU variant armv8.2_2: NEON, ARM_FMA, DOTPROD": the library loaded, and what it says of itself."""
+    """ "ggml CPU variant armv8.2_2 (NEON ARM_FMA DOTPROD)": the library loaded, and what it says of itself."""
     found = re.search(r"/libggml-cpu-?([^/]*?)\.so", maps)
     features = re.findall(r"(\w+) = 1\b", info)
-    return f"ggml CPU variant {found[1] if found else 'unknown'}: {', '.join(features) or 'no features told'}"
+    return f"ggml CPU variant {found[1] if found else 'unknown'} ({' '.join(features) or 'no features told'})"
 
 
 def _last_words(told: str, code: int) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgekit.errors import UnknownCpu
 from edgekit.targets.preparing.tools import run
 
 DOING = "doing"
@@ -64,6 +66,8 @@ def cpuid(leaf, subleaf):
     return list(found)
 print(json.dumps([cpuid(*map(int, each.split(","))) for each in sys.argv[1:]]))
 """
+# qemu's complaint about a feature that it does not emulate; others than these decide no kernel.
+_LACKING = re.compile(r"doesn't support requested feature: \S+?\.((?:avx|amx|fma|sse|ssse|f16c)[\w-]*)")
 _EAX, _EBX, _ECX, _EDX = range(4)
 _BRAND_LEAVES = tuple((leaf, 0) for leaf in (0x80000002, 0x80000003, 0x80000004))
 # (leaf, subleaf), register -> bit: the kernel's name of the feature, for those that decide what software runs.
@@ -107,7 +111,10 @@ def environment(root: Path, path: str, scratch: Path) -> dict[str, str]:
 
 
 def view(root: Path, emulator: Path, python: Path, cpu: str, place: Path) -> None:
-    """A folder at `place` that looks as `root` does, with the /proc/cpuinfo of the emulated x86 CPU."""
+    """A folder at `place` that looks as `root` does, with the /proc/cpuinfo of the emulated x86 CPU.
+
+    Raises UnknownCpu where the emulator leaves out instructions that the engines would run on such a CPU.
+    """
     (place / "proc").mkdir(parents=True)
     for path in root.iterdir():
         (place / path.name).symlink_to(path)
@@ -116,7 +123,14 @@ def view(root: Path, emulator: Path, python: Path, cpu: str, place: Path) -> Non
     command = [str(emulator), "-L", str(root), "-cpu", cpu, str(python), "-c", _CPUID, *asked]
     variables = [f"{name}={value}" for name, value in environment(root, "", place).items()]
     told = run(["env", "-i", *variables, *command], f"asking {cpu} for its features", "prepare again with --force")
-    answered = dict(zip(leaves, json.loads(told.splitlines()[-1]), strict=True))
+    if lacking := sorted(set(_LACKING.findall(told))):
+        named = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
+        raise UnknownCpu(
+            f"the emulator knows {cpu}, but not its {named}: it would run other kernels than the CPU does",
+            "validate on such a machine (--on ssh:USER@HOST), or on emulated:Haswell, which has AVX2",
+        )
+    answers = next(line for line in told.splitlines() if line.startswith("[["))
+    answered = dict(zip(leaves, json.loads(answers), strict=True))
     (place / "proc" / "cpuinfo").write_text(_cpuinfo(answered, cpu), encoding="utf-8")
 
 

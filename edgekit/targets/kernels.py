@@ -28,9 +28,9 @@ _KINDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     "x86_64": (
         (_INT8, "tdpbssd|tdpbsud|tdpbusd|tdpbuud", r"", "AMX"),
         (_INT8, "vpdpbusds?", r"", "VNNI"),
-        (_INT8, "vpmaddubsw", r"", "AVX2, sums can saturate"),
+        (_INT8, "vpmaddubsw", r"", "AVX2"),
         (_INT8, "vpmaddwd", r"", "AVX2"),
-        (_INT8, "pmaddubsw", r"", "SSSE3, sums can saturate"),
+        (_INT8, "pmaddubsw", r"", "SSSE3"),
         (_INT8, "pmaddwd", r"", "SSE"),
         (_FP32, r"vfmadd\d+ps", r"", "FMA"),
         (_FP32, "vmulps", r"", "AVX"),
@@ -72,7 +72,7 @@ class Listing:
             self._found.setdefault((purpose, feature, mnemonic), set()).add(int(match[1], 16))
 
     def words(self, ranges: Sequence[Range]) -> list[str]:
-        """ "int8 products: UDOT (dotprod), 110 instructions", of those at addresses in `ranges`, most first."""
+        """ "int8 products: UDOT (dotprod; 110 instructions)", of those at addresses in `ranges`, most first."""
         counts: Counter[tuple[str, str]] = Counter()
         names: dict[tuple[str, str], set[str]] = {}
         for (purpose, feature, mnemonic), addresses in self._found.items():
@@ -83,7 +83,7 @@ class Listing:
         order = {_INT8: 0, _FP32: 1, _FP16: 2}
         listed = sorted(counts.items(), key=lambda one: (order[one[0][0]], -one[1]))
         return [
-            f"{purpose}: {', '.join(sorted(names[purpose, feature]))} ({feature}), {count} instructions"
+            f"{purpose}: {'/'.join(sorted(names[purpose, feature]))} ({feature}; {count} instructions)"
             for (purpose, feature), count in listed
             if count >= _FEWEST
         ]

@@ -12,7 +12,8 @@ from edgekit.errors import UnknownCpu, UnknownDevice, UsageError
 from edgekit.progress import Progress, Silent
 from edgekit.targets.preparing import debian, downloads, store
 from edgekit.targets.preparing.cpus import find
-from edgekit.targets.preparing.units import ARCHITECTURES, ENGINES, QEMU, Unit, prepared, qemu, units
+from edgekit.targets.preparing.units import ARCHITECTURES, ENGINES, QEMU, Unit, prepared, qemu
+from edgekit.targets.preparing.units import units as units_for  # a submodule is called units
 
 ENGINE_CHOICES = (*ENGINES, "all")
 
@@ -47,7 +48,7 @@ def prepare(
     if _cpu_words(names):  # the emulator itself is asked which architecture a CPU is of
         done.append(_ready(qemu(), source, mirror, force, progress))
     architectures = _architectures(names, store.home() / QEMU)
-    rest = units(architectures, engines)[len(done) :]
+    rest = units_for(architectures, engines)[len(done) :]
     return done + [_ready(unit, source, mirror, force, progress) for unit in rest]
 
 
@@ -71,7 +72,7 @@ def download(
             architectures = _architectures(names, Path(name))
     else:
         architectures = _architectures(names, Path())
-    rest = units(architectures, engines)[len(done) :]
+    rest = units_for(architectures, engines)[len(done) :]
     return done + [_fetched(folder, unit, mirror, progress) for unit in rest]
 
 

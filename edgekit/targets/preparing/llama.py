@@ -22,7 +22,7 @@ SDIST = "llama-cpp-python"
 NEEDS = ("typing-extensions", "diskcache")
 VARIANTS = {
     "aarch64": ("armv8.0_1", "armv8.2_2", "armv8.6_1", "armv8.6_2"),
-    "x86_64": ("haswell", "alderlake"),
+    "x86_64": ("haswell",),
 }
 _OPTIONS = {
     "CMAKE_BUILD_TYPE": "Release",
