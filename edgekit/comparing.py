@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,13 +52,19 @@ def compare(*compared: str | Path, reports: Sequence[str | Path] = ()) -> Compar
         _check_same_model(own[0], each)
     for each in further:
         _check_known(each, own)
-    names = [each.path.resolve().name for each in read]
+    names = [_name(each.path) for each in read]
     return side_by_side(
         [
             Column(chr(ord("A") + index), name if names.count(name) == 1 else str(each.path), each.report)
             for index, (name, each) in enumerate(zip(names, read, strict=True))
         ]
     )
+
+
+def _name(path: Path) -> str:
+    """As it was spelt: the folder, the file, or the folder whose report.json it is."""
+    whole = Path(os.path.normpath(path.absolute()))
+    return whole.parent.name if whole.name == "report.json" else whole.name
 
 
 def _read(path: Path) -> _Read:

@@ -114,7 +114,8 @@ class Comparison:
 
     @property
     def is_one_machine(self) -> bool:
-        return len({column.machine for column in self.columns}) == 1
+        """Whether every time and every memory figure comes from one machine; an emulator gives neither."""
+        return len({column.machine for column in self.columns if not column.report.host.emulator}) < 2
 
     def value(self) -> dict[str, Any]:
         """Plain values, for --json."""
@@ -203,29 +204,41 @@ def _frontier(columns: Sequence[Column]) -> Frontier | None:
     size = Objective("model file", "bytes", "min")
     decodes = columns[0].report.task == "causal-lm"
     speed = Objective("decode speed", "tokens/s", "max") if decodes else Objective("latency p50", "ms", "min")
-    bundles = {column.report.model_sha256 for column in columns}
     asked = max(_groups(columns, lambda column: column.asked), key=lambda group: _bundles(columns, group))
-    machines = _groups([columns[index] for index in asked], lambda column: column.machine)
-    timed = [
-        [asked[index] for index in group if speed.of(columns[asked[index]].report) is not None] for group in machines
-    ]
-    fullest = max(timed, key=lambda group: _bundles(columns, group))
-    if _bundles(columns, fullest) == len(bundles):
-        objectives: tuple[Objective, ...] = (fidelity, speed, size)
-        reason = "measured elsewhere"
-        chosen = fullest
-    else:
-        objectives, reason = (fidelity, size), "the same bundle as another column, or not asked the same"
-        first_of = {columns[index].report.model_sha256: index for index in reversed(asked)}
-        chosen = sorted(first_of.values())
-    points = {i: _point(columns[i].report, objectives) for i in chosen}
+    timed = max(
+        ([index for index in asked if index in group and speed.of(columns[index].report) is not None]
+         for group in _groups(columns, lambda column: column.machine)),
+        key=lambda group: _bundles(columns, group),
+    )  # fmt: skip
+    is_timed = _bundles(columns, timed) == _bundles(columns, range(len(columns)))
+    objectives = (fidelity, speed, size) if is_timed else (fidelity, size)
+    first_of = {columns[index].report.model_sha256: index for index in reversed(timed if is_timed else asked)}
+    points = {index: _point(columns[index].report, objectives) for index in sorted(first_of.values())}
     known = {index: point for index, point in points.items() if point is not None}
     if len(known) < 2:
         return None
     beaten = {i: tuple(j for j in known if _beats(known[j], known[i])) for i in known}
-    left_out = {i: reason if i not in points else "a figure is unknown" for i in range(len(columns)) if i not in known}
-    optimal = tuple(index for index, by in beaten.items() if not by)
-    return Frontier(objectives, tuple(known), optimal, {i: by for i, by in beaten.items() if by}, left_out)
+    return Frontier(
+        objectives=objectives,
+        columns=tuple(known),
+        optimal=tuple(index for index, by in beaten.items() if not by),
+        beaten={index: by for index, by in beaten.items() if by},
+        left_out={i: _why_not(columns, i, tuple(known), is_timed) for i in range(len(columns)) if i not in known},
+    )
+
+
+def _why_not(columns: Sequence[Column], index: int, held: Sequence[int], is_timed: bool) -> str:
+    """Why a column is not on the scale of those that are."""
+    column, one = columns[index], columns[held[0]]
+    if is_timed and column.report.host.emulator:
+        return "an emulator has no speed"
+    if column.asked != one.asked:
+        return "it was not asked the same inputs"
+    if is_timed and column.machine != one.machine:
+        return "it was measured on another machine"
+    sha256 = column.report.model_sha256
+    same = next((columns[each].key for each in held if columns[each].report.model_sha256 == sha256), None)
+    return f"it is the same bundle as {same}" if same else "a figure is unknown"
 
 
 def _bundles(columns: Sequence[Column], group: Sequence[int]) -> int:

@@ -170,11 +170,15 @@ def machine_told(host: Host) -> str:
     """Where the figures come from, in a few words."""
     if host.emulator:
         return f"computed on an emulated {host.cpu} ({host.emulator})"
-    threads = f"{host.threads} thread{'' if host.threads == 1 else 's'}"
+    threads = _threads(host)
     kind, _, place = host.target.partition(":")
     if kind == "local":
         return f"measured on {host.cpu}, {threads}"
     return f"measured on {place or kind} ({host.cpu}, {threads})"
+
+
+def _threads(host: Host) -> str:
+    return f"{host.threads} thread{'' if host.threads == 1 else 's'}"
 
 
 def to_text(report: Report) -> str:
@@ -189,7 +193,7 @@ def to_text(report: Report) -> str:
     ]
     where = machine_told(host) + ("" if report.device_is_host else f", not on {report.device} itself")
     facts = {
-        "machine": f"{host.cpu}, {host.threads} threads, {host.system}",
+        "machine": f"{host.cpu}, {_threads(host)}, {host.system}",
         "kernels": ", ".join(host.kernels),
         "compared with": report.reference,
         "compared on": report.evaluated_on,

@@ -34,6 +34,14 @@ def test_saved_reports_of_one_model_are_compared(tmp_path: Path) -> None:
     ]
 
 
+def test_a_report_in_its_bundle_is_named_for_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        saved(tmp_path / name / "report.json")
+    monkeypatch.chdir(tmp_path / "one")
+    assert [column.name for column in compare("report.json", "../other/report.json").columns] == ["one", "other"]
+
+
 def test_one_bundle_with_a_report_from_elsewhere_is_enough(tmp_path: Path) -> None:
     found = compare(saved(tmp_path / "a.json"), reports=[str(saved(tmp_path / "b.json"))])
     assert len(found.columns) == 2

@@ -58,7 +58,14 @@ def test_a_bundle_s_report_from_elsewhere_leaves_the_others_on_one_scale() -> No
     assert found.frontier is not None
     assert [each.row for each in found.frontier.objectives] == ["mean cosine", "latency p50", "model file"]
     assert found.frontier.columns == (0, 1)
-    assert found.frontier.left_out == {2: "measured elsewhere"}
+    assert found.frontier.left_out == {2: "it was measured on another machine"}
+
+
+def test_a_bundle_measured_twice_does_not_beat_itself() -> None:
+    found = compared(bundle(1, p50_ms=3.0), bundle(2, 0.999, 5.0, 40), bundle(1, p50_ms=2.0))
+    assert found.frontier is not None
+    assert found.frontier.columns == (0, 1)
+    assert found.frontier.left_out == {2: "it is the same bundle as A"}
 
 
 def test_fidelity_on_other_questions_is_not_ranked() -> None:
@@ -91,6 +98,8 @@ def test_an_emulated_column_has_no_time_and_is_told_as_emulated() -> None:
     found = compared(bundle(1), bundle(2, 0.999, 5.0, 40), emulated_report(model_sha256=f"{1:064x}"))
     text = comparison_text(found)
     assert "computed on an emulated cortex-a76 (qemu-aarch64 10.0.13)" in text
+    assert "C is not held against them: an emulator has no speed." in text
+    assert "different machines" not in text
     p50 = next(line for line in found.lines if line.name == "latency p50")
     assert p50.cells[2] is None
 
