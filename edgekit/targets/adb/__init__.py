@@ -87,6 +87,7 @@ class Adb:
             self._progress.step(f"prepare {manifest.engine} for {self.name}")
             parts = kit(self._device.arch, manifest.engine, scratch)
             translated = translate(bundle, manifest, asked, job.parent, scratch / "work")
+            translated.limit_threads(self._device.facts["cores"])
             found = scratch / "found"
             found.mkdir()
             with self._placed(bundle, parts, translated) as placed:

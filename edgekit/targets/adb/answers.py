@@ -46,11 +46,12 @@ def write_standard(
         answers = _Answers(found, names, translated)
         _write_arrays(answers, to, manifest, job, translated.evaluated)
         goldens = _goldens(answers, bundle, translated, cpu)
+        told = _told(facts, result)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadReport(f"the device sent answers that are none: {plain(str(error))[:200]}", "run again") from error
-    notes = [*result.get("notes", ()), UNPROVEN, *([TOKENIZED_HERE] if translated.had_texts else [])]
+    notes = [*result.get("notes", ()), UNPROVEN, *translated.notes, *([TOKENIZED_HERE] if translated.had_texts else [])]
     result |= {"goldens": goldens, "token_ids": translated.token_ids, "python": "none: the C runtime", "notes": notes}
-    result |= _told(facts, result)
+    result |= told
     (to / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 

@@ -64,7 +64,7 @@ class Ended:
 
 @dataclass
 class Device:
-    """A device that answers. `facts` are what it says of itself: arch, model, android, soc."""
+    """A device that answers. `facts` are what it says of itself: arch, maker, model, android, soc, cores."""
 
     program: str
     serial: str
@@ -125,6 +125,8 @@ class Device:
             yield self._ended(process, timeout_s)
         finally:
             assert process.stdin is not None
+            with suppress(OSError):
+                process.stdin.write(b"\n")  # shells of before Android 7 are not told that the input ended
             with suppress(OSError):
                 process.stdin.close()
             with suppress(subprocess.TimeoutExpired):
@@ -251,6 +253,7 @@ def _facts(device: Device) -> dict[str, str]:
         "model": "getprop ro.product.model",
         "android": "getprop ro.build.version.release",
         "soc": "getprop ro.soc.model",
+        "cores": "nproc",
     }
     told = device.shell("; ".join(f'echo "{name}=$({command} 2>/dev/null)"' for name, command in asked.items()))
     found = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
@@ -268,8 +271,11 @@ def _understood(code: int, said: str) -> Ended:
 
 
 def _last(words: str) -> str:
-    lines = [plain(line) for line in words.splitlines() if line.strip()]
-    return (lines[-1] if lines else "it said nothing")[:300]
+    """The last complaint in adb's words, or else the last line that is no sign of progress."""
+    lines = [plain(line) for line in words.splitlines() if line.strip() and not line.lstrip().startswith("[")]
+    complaints = [line for line in lines if "error" in line.lower()]
+    found = complaints or lines or ["it said nothing"]
+    return found[-1][:300]
 
 
 def _environment() -> dict[str, str]:

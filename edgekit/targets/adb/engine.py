@@ -21,8 +21,8 @@ from edgekit.targets.preparing.store import home, writing_errors
 from edgekit.targets.preparing.units import prepared, unit_of, units
 
 PROBE = "edgekit-probe"
-_LOADERS = {"aarch64": "ld-linux-aarch64.so.1", "x86_64": "ld-linux-x86-64.so.2"}
-_SYSTEM = (
+LOADERS = {"aarch64": "ld-linux-aarch64.so.1", "x86_64": "ld-linux-x86-64.so.2"}
+SYSTEM = (
     *("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1"),
     *("libstdc++.so.6", "libgcc_s.so.1"),
 )
@@ -57,7 +57,7 @@ def kit(arch: str, engine: str, scratch: Path) -> Kit:
     files |= _libraries(found[unit_of(arch, engine)] / "site", engine)
     files[PROBE] = compiled(arch, scratch)
     name = "libllama.so" if engine == "llama.cpp" else "libonnxruntime.so"
-    return Kit(files, _LOADERS[arch], min((each for each in files if each.startswith(name)), key=len))
+    return Kit(files, LOADERS[arch], min((each for each in files if each.startswith(name)), key=len))
 
 
 def compiled(arch: str, scratch: Path) -> Path:
@@ -103,7 +103,7 @@ def _system(root: Path, arch: str) -> dict[str, Path]:
     """The loader and the system's libraries, wherever the root has them."""
     folders = [root / "usr" / "lib" / f"{arch}-linux-gnu", root / "usr" / "lib", root / "usr" / "lib64", root / "lib64"]
     found = {}
-    for name in (_LOADERS[arch], *_SYSTEM):
+    for name in (LOADERS[arch], *SYSTEM):
         path = next((folder / name for folder in folders if (folder / name).exists()), None)
         if path is None:
             raise TargetNotPrepared(f"there is no {name} in {root}", f"edgekit targets prepare {arch} --force")

@@ -54,7 +54,7 @@ def _link_or_copy(file: Path, place: Path) -> None:
     try:
         place.hardlink_to(file)
     except OSError:
-        shutil.copy(file, place)
+        shutil.copy2(file, place)  # with its time, by which adb sees that it is there already
 
 
 def of_files(kind: str, files: Mapping[str, Path]) -> Folder:

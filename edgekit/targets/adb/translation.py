@@ -47,13 +47,23 @@ class Translated:
     baseline: Mapping[str, Path] = field(default_factory=dict)
     baseline_model: str = ""
     had_texts: bool = False
+    notes: Sequence[str] = ()
+
+    def limit_threads(self, cores: str) -> None:
+        """No more threads than the device has cores, where it tells how many."""
+        asked = self.job.get("threads")
+        if cores.isdigit() and asked and asked > int(cores) > 0:
+            self.job["threads"] = int(cores)
+            self.notes = [*self.notes, f"{asked} threads were asked for; the device has {cores} cores"]
 
     def answer_names(self, result: Path, place: str) -> list[str]:
         """The files that the probe wrote, by what it says of the graph's outputs."""
         try:
             outputs = json.loads(result.read_bytes()).get("outputs", ())
         except (ValueError, AttributeError) as error:
-            raise BadReport(f"{place} sent a result that is none: {received.plain(str(error))[:200]}") from error
+            raise BadReport(
+                f"{place} sent a result that is none: {received.plain(str(error))[:200]}", "run again"
+            ) from error
         if not isinstance(outputs, list) or len(outputs) > _MAX_OUTPUTS:
             raise BadReport(f"{place} names no outputs of the graph that could be", "run again")
         names = []
