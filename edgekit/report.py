@@ -110,7 +110,7 @@ def off(row: Row) -> float | None:
     """
     if row.measured is None or row.estimate_low is None or row.estimate_high is None or row.estimate_low <= 0:
         return None
-    return row.measured / math.sqrt(row.estimate_low * row.estimate_high) - 1
+    return row.measured / (math.sqrt(row.estimate_low) * math.sqrt(row.estimate_high)) - 1
 
 
 def show_off(row: Row) -> str:

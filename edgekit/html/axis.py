@@ -26,6 +26,8 @@ class Axis:
     def at(self, value: float) -> float:
         """Percent from the left; values beyond an end are at that end."""
         low, high, value = (self._scaled(each) for each in (self.low, self.high, value))
+        if not high > low:  # so near to one another that they are one number
+            return 0.0
         return min(100.0, max(0.0, 100 * (value - low) / (high - low)))
 
     def holds(self, value: float) -> bool:
@@ -47,6 +49,8 @@ class Axis:
 def _round_steps(low: float, high: float, unit: str) -> list[float]:
     """Multiples of 1, 2 or 5 times a power of ten (of two, for bytes)."""
     rough = (high - low) / _TICKS
+    if rough < 1e-9 * max(abs(low), abs(high), 1e-290):
+        return [low]
     if unit == "bytes":
         step = 2.0 ** math.floor(math.log2(rough))
         steps: tuple[float, ...] = (step, 2 * step)

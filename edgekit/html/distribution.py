@@ -32,6 +32,8 @@ def fidelity_charts(report: Report) -> list[Html]:
 def _fidelity(name: str, samples: Sequence[float], row: Row | None) -> Html:
     is_cosine = name == "cosine"
     title = "Cosine to the original's answer" if is_cosine else "KL divergence from the original's answer"
+    if not is_cosine:
+        samples = [max(0.0, value) for value in samples]  # rounding can take a divergence below what it can be
     low, high = min(samples), max(samples)
     unit = "" if is_cosine else "nats"
     told = _percentiles(samples, unit, lowest=is_cosine)

@@ -29,7 +29,7 @@ def memory_chart(report: Report) -> Html | None:
     longest = max(ends)
     limit = limited.limit if limited else None
     is_near = limit is not None and limit <= _FAR * longest
-    axis = Axis(0.0, 1.04 * max(longest, limit if is_near and limit else 0.0), "bytes")
+    axis = Axis(0.0, max(1.04 * max(longest, limit if is_near and limit else 0.0), 1.0), "bytes")
     body = [_line(report, row, axis, limit if is_near else None) for row in drawn]
     confined = rows.get("runs within the memory limit")
     if confined is not None:

@@ -61,7 +61,7 @@ class _Powers(Axis):
 def _middle(row: Row) -> float:
     assert row.estimate_low is not None
     assert row.estimate_high is not None
-    return math.sqrt(row.estimate_low * row.estimate_high)
+    return math.sqrt(row.estimate_low) * math.sqrt(row.estimate_high)
 
 
 def _reach(row: Row) -> float:

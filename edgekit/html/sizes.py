@@ -25,7 +25,7 @@ def size_chart(sizes: Sequence[Size]) -> Html | None:
     for group in ordered:
         end = start + 100 * groups[group] / total
         if end - start > 0.15:
-            width = end - start - 0.25
+            width = max(end - start - 0.25, 0.1)
             shapes.append(
                 element("rect", x=f"{start:.2f}", y=0, width=f"{width:.2f}", height=10, class_=colours[group])
             )
