@@ -19,7 +19,8 @@ FIGURES = st.one_of(
 )
 NAMES = (
     "mean cosine", "mean KL", "agreement", "latency p50", "latency p99", "decode speed", "latency over fp32",
-    "peak RSS", "anonymous memory", "counted memory", "KV cache", "model file", "goldens that fail", "runs within the memory limit",
+    "peak RSS", "anonymous memory", "counted memory", "KV cache", "model file", "goldens that fail",
+    "runs within the memory limit",
 )  # fmt: skip
 UNITS = st.sampled_from(["", "ms", "bytes", "x", "nats", "tokens/s", "yes/no"])
 
