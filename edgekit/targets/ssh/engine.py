@@ -15,6 +15,7 @@ from edgekit.errors import MissingEngine, TargetNotPrepared
 from edgekit.manifest import Manifest
 from edgekit.progress import Progress
 from edgekit.targets.received import plain
+from edgekit.targets.ssh.agent.supervision import MODULE
 from edgekit.targets.ssh.connection import Connection
 from edgekit.targets.ssh.files import send, stored
 
@@ -72,17 +73,33 @@ def _download(
     python = ".".join(str(connection.greeting.get("python", "")).split(".")[:2])
     progress.step(f"download wheels for {connection.to.name}, which cannot")
     command = [
-        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"),
+        *("download", "--no-deps", "--only-binary", ":all:", "--no-input"),
         *("--disable-pip-version-check", "--progress-bar", "off", "--dest", str(folder)),
         *("--implementation", "cp", "--python-version", python, "--abi", str(tags.get("abi", "none"))),
         *platforms,
         *(f"{name}=={version}" for name, version in wanted.items()),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode != 0:
-        here = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
+    failed, said = _pip(command)
+    if failed:
+        here = [line for line in said.splitlines() if line.startswith("ERROR:")]
         raise _cannot(connection, wanted, f"{words}; here: {plain(here[-1]) if here else 'pip download failed'}")
     return sorted(folder.glob("*.whl"))
+
+
+def _pip(arguments: Sequence[str]) -> tuple[bool, str]:
+    """Whether pip failed here, and what it said; it ends when this process does."""
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", MODULE, "pip", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        said = process.stderr.read()
+        return process.wait() != 0, said
 
 
 def _cannot(connection: Connection, wanted: Mapping[str, str], words: str) -> TargetNotPrepared:

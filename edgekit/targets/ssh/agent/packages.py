@@ -17,11 +17,10 @@ from typing import Any
 
 from edgekit.targets.ssh.agent.protocol import FULL, Refused
 from edgekit.targets.ssh.agent.store import Store
-from edgekit.targets.ssh.agent.supervision import WATCH, supervised
+from edgekit.targets.ssh.agent.supervision import MODULE, WATCH, supervised
 
 _MAX_KEPT = 3
 _INSTALL_S = 6 * 3600.0
-_MODULE = WATCH + "import runpy; name = sys.argv.pop(1); runpy.run_module(name, run_name='__main__', alter_sys=True)\n"
 _TAGS = """
 import json, sys
 from pip._vendor.packaging import tags
@@ -81,7 +80,7 @@ class Packages:
                 command += ["--no-index", "--find-links", f"{scratch}/wheels"]
             command += [f"{name}=={version}" for name, version in pins.items()]
             environment = {"TMPDIR": scratch}  # /tmp may be a small part of the memory
-            code, told = supervised([python, "-P", "-c", _MODULE, *command], _INSTALL_S, environment=environment)
+            code, told = supervised([python, "-P", "-c", MODULE, *command], _INSTALL_S, environment=environment)
             if code == 0:
                 return {"ready": True, "installed": sorted(pins)}
             if any(os.strerror(number) in told for number in FULL):
@@ -96,10 +95,10 @@ class Packages:
 
     def _python_with_pip(self, scratch: Path) -> str:
         """This Python, or where it has no pip that of a virtual environment, which has."""
-        code, _ = supervised([sys.executable, "-P", "-c", _MODULE, "pip", "--version"], 60.0)
+        code, _ = supervised([sys.executable, "-P", "-c", MODULE, "pip", "--version"], 60.0)
         if code == 0:
             return sys.executable
-        code, told = supervised([sys.executable, "-P", "-c", _MODULE, "venv", str(scratch / "venv")], 300.0)
+        code, told = supervised([sys.executable, "-P", "-c", MODULE, "venv", str(scratch / "venv")], 300.0)
         if code != 0:
             words = (told.splitlines() or ["no module named venv"])[-1]
             raise Refused("pip", f"Python {platform.python_version()} there has neither pip nor venv: {words}")

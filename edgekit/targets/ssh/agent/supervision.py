@@ -19,6 +19,8 @@ WATCH = """
 import os, signal, sys, threading
 threading.Thread(target=lambda: (os.read(0, 1), os.killpg(0, signal.SIGKILL)), daemon=True).start()
 """
+# `python -c MODULE NAME ARGUMENTS`: as `python -m NAME ARGUMENTS`, so watched.
+MODULE = WATCH + "import runpy; name = sys.argv.pop(1); runpy.run_module(name, run_name='__main__', alter_sys=True)\n"
 _TAIL_BYTES = 2**15
 # What a user's environment may say to Python or the engines, and neither pip nor a measurement must hear.
 _LEFT_OUT = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GGML_N_THREADS")
