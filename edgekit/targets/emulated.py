@@ -6,6 +6,7 @@ another matter: no time and no memory is ever told from here.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -38,6 +39,7 @@ _UNTRUE = re.compile(r".*(_ms|_per_s|rss_bytes|anonymous_bytes)$")
 _LIBRARIES = {"onnxruntime": r"/onnxruntime/capi/[^/]*\.so", "llama.cpp": r"/libggml-cpu[^/]*\.so"}
 _VNNI = {"avx512_vnni", "avx_vnni"}
 _FULL_BELOW_BYTES = 2**20
+_FULL = re.compile(rf"OSError: (\[Errno ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EFBIG})\]|\d+ requested and \d+ written)")
 
 
 @contextmanager
@@ -157,17 +159,16 @@ class _Guest:
         return process.returncode, told, listing
 
     def _failure(self, code: int, told: str, folder: Path) -> ValidationFailed | NoSpace:
-        doing = last_doing(folder)
+        doing, words = last_doing(folder), _last_words(told, code)
+        if _FULL.match(words) or (code == -signal.SIGBUS and shutil.disk_usage(folder).free < _FULL_BELOW_BYTES):
+            return NoSpace(f"no space left while measuring in {folder}", "free some space; nothing was written")
         if code in (-signal.SIGILL, -signal.SIGSEGV, -signal.SIGBUS):
-            if shutil.disk_usage(folder).free < _FULL_BELOW_BYTES:
-                return NoSpace(f"no space left while measuring in {folder}", "free some space; nothing was written")
             what = "illegal instruction" if code == -signal.SIGILL else f"{signal.Signals(-code).name}"
             built = f"numpy {self.root.versions['numpy']}" if "numpy" in doing else self.engine
             return ValidationFailed(
                 f"{what} on {self.cpu.name} while {doing}",
                 f"{built} is built for newer CPUs than that: the bundle does not run there",
             )
-        words = _last_words(told, code)
         remedy = "" if words.startswith("UnsupportedDevice") else "another strategy may work"
         return ValidationFailed(f"the bundle failed in its own runtime on {self.cpu.name}: {words}", remedy)
 
