@@ -105,21 +105,19 @@ class Connection:
     def close(self) -> None:
         """End the agent, which clears up, and then ssh."""
         self._closing.set()
-        with suppress(BrokenPipeError):
-            self._stdin.close()
-        self._stdout.close()  # so that nobody waits for what is still being said to be read
-        try:
-            self._process.wait(_CLOSE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        finally:
-            if self._process.poll() is None:
+        with self._deadline(_CLOSE_S):
+            with suppress(BrokenPipeError):
+                self._stdin.close()
+            self._stdout.close()  # so that nobody waits for what is still being said to be read
+            try:
+                self._process.wait()
+            except BaseException:
                 self._process.kill()
                 self._process.wait()
-            for each in self._threads:
-                if each.ident is not None:
-                    each.join(_CLOSE_S)
+                raise
+        for each in self._threads:
+            if each.ident is not None:
+                each.join(_CLOSE_S)
 
     def _greet(self) -> dict[str, Any]:
         program = source().encode()
