@@ -54,12 +54,13 @@ static edgekit_code check_memory(const bundle *bundle, uint64_t budget, char *no
     int64_t need = measured ? peak->integer : find_file(bundle, bundle->model_file)->size_bytes;
     if (need > 0 && (uint64_t)need > budget) {
         return fail(error, EDGEKIT_MEMORY_BUDGET,
-                    "%.100s %s %.0f MiB, %.0f MiB are allowed: raise the budget or pack for a smaller one", bundle->name,
-                    measured ? "took at its measured peak" : "has in its file alone", (double)need / 1048576,
-                    (double)budget / 1048576);
+                    "%.100s %s %.0f MiB, %.0f MiB are allowed: raise the budget or pack for a smaller one",
+                    bundle->name, measured ? "took at its measured peak" : "has in its file alone",
+                    (double)need / 1048576, (double)budget / 1048576);
     }
     if (!measured) {
-        snprintf(note, 512, "the manifest has no measured peak: the memory budget was held against the model's file only");
+        snprintf(note, 512,
+                 "the manifest has no measured peak: the memory budget was held against the model's file only");
     }
     return EDGEKIT_OK;
 }
@@ -137,7 +138,8 @@ edgekit_code edgekit_open(const char *folder, const edgekit_options *options, ed
     if (session == NULL) return fail(error, EDGEKIT_BAD_INPUT, "session is NULL: there is nowhere to put it");
     *session = NULL;
     edgekit_options_init(&chosen);
-    if (options != NULL && (options->struct_bytes < offsetof(edgekit_options, model_file) || options->struct_bytes > 4096)) {
+    size_t least = offsetof(edgekit_options, model_file), most = 4096;
+    if (options != NULL && (options->struct_bytes < least || options->struct_bytes > most)) {
         return fail(error, EDGEKIT_BAD_INPUT, "the options were not made by edgekit_options_init");
     }
     if (options != NULL) {

@@ -102,7 +102,9 @@ static double percentile(const samples *of, double rank) {
 }
 
 static void free_question(question *self) {
-    for (size_t index = 0; self->tensors != NULL && index < self->tensor_count; index++) free(self->tensors[index].data);
+    for (size_t index = 0; self->tensors != NULL && index < self->tensor_count; index++) {
+        free(self->tensors[index].data);
+    }
     free(self->tensors);
     free(self->ids);
     memset(self, 0, sizeof *self);
@@ -312,7 +314,8 @@ static bool map_answer(probe *self, const char *name, const edgekit_tensor *like
 }
 
 static bool answer_ids(probe *self, const question *given, size_t number) {
-    edgekit_tensor like = {"", EDGEKIT_FLOAT32, 2, {(int64_t)given->id_count, edgekit_vocabulary(self->session)}, NULL, 0};
+    int64_t width = edgekit_vocabulary(self->session);
+    edgekit_tensor like = {"", EDGEKIT_FLOAT32, 2, {(int64_t)given->id_count, width}, NULL, 0};
     char name[40];
     void *data = NULL, *mapped = NULL;
     size_t bytes = 0;
@@ -333,8 +336,8 @@ static bool answer_ids(probe *self, const question *given, size_t number) {
 
 static bool answer_tensors(probe *self, const question *given, size_t number) {
     edgekit_outputs *outputs = NULL;
-    if (edgekit_run(self->session, given->tensors, given->tensor_count, &outputs, &self->error) != EDGEKIT_OK) return false;
-    bool written = true;
+    bool written =
+        edgekit_run(self->session, given->tensors, given->tensor_count, &outputs, &self->error) == EDGEKIT_OK;
     for (size_t index = 0; index < edgekit_outputs_count(outputs) && written; index++) {
         const edgekit_tensor *tensor = edgekit_outputs_at(outputs, index);
         char name[60];
@@ -376,13 +379,14 @@ static bool open_on(probe *self, const char *model_file, edgekit_session **sessi
     edgekit_options options;
     const json_value *library = json_get(self->job, "engine_library");
     const json_value *context = json_get(self->job, "context_tokens");
-    char *path = json_is(library, JSON_STRING) && library->text[0] != '/' ? path_join(self->folder, library->text) : NULL;
+    bool named = json_is(library, JSON_STRING), relative = named && library->text[0] != '/';
+    char *path = relative ? path_join(self->folder, library->text) : NULL;
     edgekit_options_init(&options);
     options.threads = (int32_t)job_number(self, "threads", 0);
     options.low_memory = json_is(json_get(self->job, "low_memory"), JSON_TRUE);
     options.context_tokens = json_is_whole(context) ? (int32_t)context->integer : 0;
     options.skip_verify = 1;
-    options.engine_library = path != NULL ? path : json_is(library, JSON_STRING) ? library->text : NULL;
+    options.engine_library = relative ? path : named ? library->text : NULL;
     options.model_file = model_file;
     edgekit_code code = edgekit_open(self->bundle, &options, session, &self->error);
     free(path);
@@ -524,7 +528,9 @@ static bool read_job(probe *self, const char *path, json_document *document, cha
     self->folder = slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
     *text = read_whole(path, MAX_JOB_BYTES, &bytes);
     if (*text == NULL) return wrong(self, "OSError", "%s cannot be read", path);
-    if (!json_parse(document, *text, bytes, MAX_VALUES)) return wrong(self, "ValueError", "the job is not JSON: %s", document->why);
+    if (!json_parse(document, *text, bytes, MAX_VALUES)) {
+        return wrong(self, "ValueError", "the job is not JSON: %s", document->why);
+    }
     self->job = document->root;
     const json_value *bundle = json_get(self->job, "bundle");
     if (self->bundle == NULL && json_is(bundle, JSON_STRING)) self->bundle = bundle->text;

@@ -13,6 +13,8 @@ import edgekit_runtime as rt
 import numpy as np
 import pytest
 from fixtures import bundles, c_runtime
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgekit.targets.adb.engine import kit
 from edgekit.targets.adb.storage import of_files
@@ -326,3 +328,34 @@ def test_hostile_bundles_are_refused_by_the_name_that_python_gives(tmp_path: Pat
     assert (ran.returncode, told["error"]) == (1, "BundleInvalid")
     assert 0 < len(told["message"]) < 512
     assert not (tmp_path / "w" / "result.json").exists()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    edits=st.lists(
+        st.tuples(st.integers(0, 10**6), st.sampled_from(["", "0", '"', "\\", "{", "]", ",", "é", "\x1f", "\ud800"])),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_both_runtimes_refuse_the_same_manifests(
+    tmp_path_factory: pytest.TempPathFactory, programs: Path, edits: list[tuple[int, str]]
+) -> None:
+    """A sound manifest with characters replaced anywhere."""
+    work = tmp_path_factory.mktemp("manifest")
+    bundle = bundles.plain_bundle(work / "b", provenance={}, plan={})
+    text = (bundle / "edgekit.json").read_text(encoding="utf-8")
+    for place, replacement in edits:
+        at = place % len(text)
+        text = text[:at] + replacement + text[at + 1 :]
+    (bundle / "edgekit.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(rt.RuntimeFailure) as caught:
+        rt.open(bundle)  # if nothing else, its weights are none
+    ran = c_runtime.ask([programs / "probe"], work / "w", bundle, "onnxruntime", [])
+    assert json.loads(ran.stderr)["error"] == caught.value.code
+
+
+def test_the_header_is_plain_c_for_cpp_too() -> None:
+    command = ["g++", "-std=c++11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", "-x", "c++"]
+    done = c_runtime.run_c([*command, c_runtime.SOURCES / "edgekit.h"])
+    assert (done.returncode, done.stderr) == (0, "")

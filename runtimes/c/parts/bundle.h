@@ -212,7 +212,10 @@ static edgekit_code check_manifest(bundle *self, edgekit_error *error) {
                                         "causal-lm",           "image-classification", "tensors"};
     const struct {
         const char *key, **value;
-    } strings[] = {{"name", &self->name}, {"task", &self->task}, {"engine", &self->engine}, {"model_file", &self->model_file}};
+    } strings[] = {{"name", &self->name},
+                   {"task", &self->task},
+                   {"engine", &self->engine},
+                   {"model_file", &self->model_file}};
     edgekit_code code = check_version(self->manifest, error);
     bool known = false;
     if (code != EDGEKIT_OK) return code;

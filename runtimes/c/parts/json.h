@@ -54,10 +54,10 @@ static inline void json_skip_space(json_document *document) {
 static inline int json_hexadecimal(const char *at) {
     int value = 0;
     for (int index = 0; index < 4; index++) {
-        char c = at[index];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-        if (digit < 0) return -1;
-        value = value * 16 + digit;
+        static const char digits[] = "0123456789abcdefABCDEF";
+        const char *digit = at[index] == '\0' ? NULL : strchr(digits, at[index]);
+        if (digit == NULL) return -1;
+        value = value * 16 + (int)(digit - digits < 16 ? digit - digits : digit - digits - 6);
     }
     return value;
 }
@@ -188,7 +188,8 @@ static inline json_value *json_parse_members(json_document *document, json_value
             if (document->at >= document->end || *document->at != '"') return json_wrong(document, "a key is expected");
             if ((key = json_parse_string(document)) == NULL) return NULL;
             json_skip_space(document);
-            if (document->at >= document->end || *document->at != ':') return json_wrong(document, "a colon is missing");
+            bool colon = document->at < document->end && *document->at == ':';
+            if (!colon) return json_wrong(document, "a colon is missing");
             document->at++;
         }
         json_value *member = json_parse_value(document);
@@ -273,7 +274,9 @@ static inline const json_value *json_get(const json_value *object, const char *k
     return NULL;
 }
 
-static inline bool json_is(const json_value *value, enum json_kind kind) { return value != NULL && value->kind == kind; }
+static inline bool json_is(const json_value *value, enum json_kind kind) {
+    return value != NULL && value->kind == kind;
+}
 
 static inline bool json_is_whole(const json_value *value) { return json_is(value, JSON_NUMBER) && value->whole; }
 

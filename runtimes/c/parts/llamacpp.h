@@ -127,8 +127,8 @@ static edgekit_code llama_symbols(llama_api *api, void *library, edgekit_error *
     for (size_t index = 0; index < sizeof symbols / sizeof *symbols; index++) {
         library_function function = library_symbol(library, symbols[index].name);
         if (function == NULL) {
-            return fail(error, EDGEKIT_LOAD_FAILED, "the engine's library has no %s: it is not llama.cpp " LLAMA_VERSION "x",
-                        symbols[index].name);
+            return fail(error, EDGEKIT_LOAD_FAILED,
+                        "the engine's library has no %s: it is not llama.cpp " LLAMA_VERSION "x", symbols[index].name);
         }
         memcpy((char *)api + symbols[index].offset, &function, sizeof function);
     }
@@ -157,8 +157,8 @@ static edgekit_code llama_library(llama_engine *self, const char *path, edgekit_
     const char *version = self->api.llama_version();
     snprintf(self->version, sizeof self->version, "llama.cpp %.50s", version);
     if (strncmp(version, LLAMA_VERSION, strlen(LLAMA_VERSION)) != 0) {
-        return fail(error, EDGEKIT_LOAD_FAILED, "%s is another version than the " LLAMA_VERSION "x that this runtime knows",
-                    self->version);
+        return fail(error, EDGEKIT_LOAD_FAILED,
+                    "%s is another version than the " LLAMA_VERSION "x that this runtime knows", self->version);
     }
     llama_context_params context = self->api.llama_context_default_params();
     llama_model_params model = self->api.llama_model_default_params();
@@ -183,7 +183,8 @@ static void llama_close(llama_engine *self) {
 
 static bool llama_is_cancelled(void *cancelled) { return atomic_load((atomic_bool *)cancelled); }
 
-static edgekit_code llama_load(llama_engine *self, const char *file, int threads, bool low_memory, edgekit_error *error) {
+static edgekit_code llama_load(llama_engine *self, const char *file, int threads, bool low_memory,
+                               edgekit_error *error) {
     const char *name = strrchr(file, '/');
     const int32_t limit = self->limit;
     llama_complaint[0] = '\0';
@@ -245,7 +246,8 @@ static edgekit_code llama_open(llama_engine **engine, const bundle *bundle, cons
 
 static edgekit_code llama_check_ids(const llama_engine *self, const int32_t *ids, size_t count, edgekit_error *error) {
     if (ids == NULL || count == 0) {
-        return fail(error, EDGEKIT_BAD_INPUT, "there are no tokens: the text is empty and this model adds none of its own");
+        return fail(error, EDGEKIT_BAD_INPUT,
+                    "there are no tokens: the text is empty and this model adds none of its own");
     }
     for (size_t index = 0; index < count; index++) {
         if (ids[index] < 0 || ids[index] >= self->vocabulary) {
@@ -312,8 +314,8 @@ static edgekit_code llama_greedy(llama_engine *self, const int32_t *ids, size_t 
     if (max_tokens < 1) return fail(error, EDGEKIT_BAD_INPUT, "max_tokens is %d, expected 1 or more", (int)max_tokens);
     if (count + (size_t)max_tokens > (size_t)self->limit) {
         return fail(error, EDGEKIT_PROMPT_TOO_LONG,
-                    "a prompt of %zu tokens and up to %d of answer exceed the context of %d: shorten the prompt or lower "
-                    "max_tokens",
+                    "a prompt of %zu tokens and up to %d of answer exceed the context of %d: shorten the prompt or "
+                    "lower max_tokens",
                     count, (int)max_tokens, (int)self->limit);
     }
     llama_forget(self);

@@ -142,7 +142,8 @@ static inline edgekit_code check_isa(const json_value *manifest, char *note, edg
     }
     if (missing[0] != '\0') {
         return fail(error, EDGEKIT_UNSUPPORTED_DEVICE,
-                    "this " MACHINE_ARCH " CPU lacks %s, which the bundle needs: pack it again for this device", missing);
+                    "this " MACHINE_ARCH " CPU lacks %s, which the bundle needs: pack it again for this device",
+                    missing);
     }
     if (unknown[0] != '\0') {
         snprintf(note, 512, "the CPU's features cannot be read here; the bundle needs %s on " MACHINE_ARCH, unknown);
@@ -189,7 +190,8 @@ static inline void write_part(const char *block, FILE *parts, int *told) {
         for (int index = 0; index < 4 && keys[kind][index] != NULL; index++) {
             const char *value = proc_field(block, keys[kind][index], &length);
             if (value == NULL || length == 0 || length > 40) break;
-            used += (size_t)snprintf(words + used, sizeof words - used, "%s%.*s", index > 0 ? ":" : "", (int)length, value);
+            used += (size_t)snprintf(words + used, sizeof words - used, "%s%.*s", index > 0 ? ":" : "", (int)length,
+                                     value);
             known++;
         }
         if (known != (kind == 0 ? 2 : 4)) continue;

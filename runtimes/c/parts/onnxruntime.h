@@ -41,8 +41,9 @@ typedef struct ort_api {
     ort_unused gap4[3];
     OrtStatus *(*CreateSession)(const OrtEnv *, const char *path, const OrtSessionOptions *, OrtSession **); /* 7 */
     ort_unused gap8;
-    OrtStatus *(*Run)(OrtSession *, const OrtRunOptions *, const char *const *input_names, const OrtValue *const *inputs,
-                      size_t input_count, const char *const *output_names, size_t output_count, OrtValue **); /* 9 */
+    OrtStatus *(*Run)(OrtSession *, const OrtRunOptions *, const char *const *input_names,
+                      const OrtValue *const *inputs, size_t input_count, const char *const *output_names,
+                      size_t output_count, OrtValue **);                                /* 9 */
     OrtStatus *(*CreateSessionOptions)(OrtSessionOptions **);                           /* 10 */
     ort_unused gap11[6];
     OrtStatus *(*DisableMemPattern)(OrtSessionOptions *);                               /* 17 */
@@ -211,7 +212,9 @@ static edgekit_code ort_library(onnx_engine *self, const char *path, edgekit_err
     if (library == NULL) return EDGEKIT_LOAD_FAILED;
     const ort_api_base *(*get)(void) = (const ort_api_base *(*)(void))library_symbol(library, "OrtGetApiBase");
     const ort_api_base *base = get == NULL ? NULL : get();
-    if (base == NULL) return fail(error, EDGEKIT_LOAD_FAILED, "the engine's library is not ONNX Runtime: no OrtGetApiBase");
+    if (base == NULL) {
+        return fail(error, EDGEKIT_LOAD_FAILED, "the engine's library is not ONNX Runtime: no OrtGetApiBase");
+    }
     snprintf(self->version, sizeof self->version, "onnxruntime %s", base->GetVersionString());
     self->api = base->GetApi(ORT_API_VERSION);
     if (self->api == NULL) {
@@ -275,7 +278,8 @@ static OrtStatus *ort_name(onnx_engine *self, bool input, size_t index, char **n
     char *theirs = NULL;
     OrtStatus *status = api->GetAllocatorWithDefaultOptions(&allocator);
     if (status == NULL) {
-        status = (input ? api->SessionGetInputName : api->SessionGetOutputName)(self->session, index, allocator, &theirs);
+        status = input ? api->SessionGetInputName(self->session, index, allocator, &theirs)
+                       : api->SessionGetOutputName(self->session, index, allocator, &theirs);
     }
     if (status != NULL) return status;
     *name = strdup(theirs);
@@ -331,8 +335,8 @@ static edgekit_code check_tensor(const graph_input *want, const edgekit_tensor *
         return fail(error, EDGEKIT_BAD_INPUT, "the input %s is of a kind that this runtime cannot feed", want->name);
     }
     if ((int)have->dtype != want->dtype) {
-        return fail(error, EDGEKIT_BAD_INPUT, "the input %s is %s, expected %s", want->name, dtype_name((int)have->dtype),
-                    dtype_name(want->dtype));
+        return fail(error, EDGEKIT_BAD_INPUT, "the input %s is %s, expected %s", want->name,
+                    dtype_name((int)have->dtype), dtype_name(want->dtype));
     }
     if (have->rank < 0 || (size_t)have->rank != want->rank) {
         return fail(error, EDGEKIT_BAD_INPUT, "the input %s has %d axes, expected %zu", want->name, (int)have->rank,
@@ -365,15 +369,16 @@ static edgekit_code onnx_feed(onnx_engine *self, const edgekit_tensor *inputs, s
         for (size_t other = 0; other < count && have == NULL; other++) {
             if (inputs[other].name != NULL && strcmp(inputs[other].name, want->name) == 0) have = &inputs[other];
         }
-        if (have == NULL) return fail(error, EDGEKIT_BAD_INPUT, "the input %s, which the model takes, is missing", want->name);
+        if (have == NULL) {
+            return fail(error, EDGEKIT_BAD_INPUT, "the input %s, which the model takes, is missing", want->name);
+        }
         edgekit_code code = check_tensor(want, have, error);
         if (code != EDGEKIT_OK) return code;
         names[index] = want->name;
-        code = ort_check(self->api,
-                         self->api->CreateTensorWithDataAsOrtValue(self->memory, have->bytes > 0 ? have->data : &nothing,
-                                                                   have->bytes, have->shape, want->rank, want->dtype,
-                                                                   &values[index]),
-                         EDGEKIT_RUN_FAILED, "ONNX Runtime", error);
+        void *data = have->bytes > 0 ? have->data : &nothing;
+        OrtStatus *status = self->api->CreateTensorWithDataAsOrtValue(self->memory, data, have->bytes, have->shape,
+                                                                      want->rank, want->dtype, &values[index]);
+        code = ort_check(self->api, status, EDGEKIT_RUN_FAILED, "ONNX Runtime", error);
         if (code != EDGEKIT_OK) return code;
     }
     return EDGEKIT_OK;
@@ -384,7 +389,9 @@ static edgekit_code describe_output(const ort_api *api, OrtValue *value, edgekit
     int is_tensor = 0, dtype = 0;
     size_t rank = 0;
     OrtStatus *status = api->IsTensor(value, &is_tensor);
-    if (status == NULL && !is_tensor) return fail(error, EDGEKIT_RUN_FAILED, "the output %s is no tensor", tensor->name);
+    if (status == NULL && !is_tensor) {
+        return fail(error, EDGEKIT_RUN_FAILED, "the output %s is no tensor", tensor->name);
+    }
     if (status == NULL) status = api->GetTensorTypeAndShape(value, &info);
     if (status == NULL) status = api->GetTensorElementType(info, &dtype);
     if (status == NULL) status = api->GetDimensionsCount(info, &rank);
@@ -393,7 +400,8 @@ static edgekit_code describe_output(const ort_api *api, OrtValue *value, edgekit
     if (fits && status == NULL) status = api->GetTensorMutableData(value, &tensor->data);
     if (info != NULL) api->ReleaseTensorTypeAndShapeInfo(info);
     if (status == NULL && !fits) {
-        return fail(error, EDGEKIT_RUN_FAILED, "the output %s has %zu axes or is %s", tensor->name, rank, dtype_name(dtype));
+        return fail(error, EDGEKIT_RUN_FAILED, "the output %s has %zu axes or is %s", tensor->name, rank,
+                    dtype_name(dtype));
     }
     if (status != NULL) return ort_check(api, status, EDGEKIT_RUN_FAILED, "ONNX Runtime", error);
     tensor->dtype = (edgekit_dtype)dtype;

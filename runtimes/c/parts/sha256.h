@@ -28,7 +28,8 @@ typedef struct sha256_state {
 static void sha256_block(uint32_t hash[8], const unsigned char *block) {
     uint32_t w[64], s[8];
     for (int t = 0; t < 16; t++) {
-        w[t] = (uint32_t)block[4 * t] << 24 | (uint32_t)block[4 * t + 1] << 16 | (uint32_t)block[4 * t + 2] << 8 | block[4 * t + 3];
+        const unsigned char *word = block + 4 * t;
+        w[t] = (uint32_t)word[0] << 24 | (uint32_t)word[1] << 16 | (uint32_t)word[2] << 8 | word[3];
     }
     for (int t = 16; t < 64; t++) {
         uint32_t a = SHA256_ROTATE(w[t - 15], 7) ^ SHA256_ROTATE(w[t - 15], 18) ^ w[t - 15] >> 3;
