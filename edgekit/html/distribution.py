@@ -43,7 +43,7 @@ def _fidelity(name: str, samples: Sequence[float], row: Row | None) -> Html:
     axis, clipped = _cosine_axis(samples, row) if is_cosine else _kl_axis(samples, row)
     wanted, beyond = [], ""
     if row is not None and row.measured is not None:
-        wanted.append(Mark(row.measured, f"mean {show(row.measured, '')}", "mean"))
+        wanted.append(Mark(row.measured, f"mean {_closely(row.measured, '')}", "mean"))
     if row is not None and row.limit is not None:
         if axis.holds(row.limit):
             wanted.append(Mark(row.limit, f"limit on the mean {show(row.limit, '')}", "limit"))
@@ -184,9 +184,15 @@ def _bars(samples: Sequence[float], axis: Axis, kind: str) -> Html:
 def _percentiles(samples: Sequence[float], unit: str, *, lowest: bool) -> Html:
     """The middle and the bad tail, as a row of small figures."""
     entries = [
-        element("div", element("dt", name), element("dd", show(value, unit))) for name, value in _tail(samples, lowest)
+        element("div", element("dt", name), element("dd", _closely(value, unit)))
+        for name, value in _tail(samples, lowest)
     ]
     return element("dl", *entries, class_="stats")
+
+
+def _closely(value: float, unit: str) -> str:
+    """As everywhere, but that 0.99998 is not told as 1."""
+    return f"{value:.6g}" if not unit and 0 < 1 - value < 1e-3 else show(value, unit)
 
 
 def _tail(samples: Sequence[float], lowest: bool) -> list[tuple[str, float]]:
@@ -197,4 +203,4 @@ def _tail(samples: Sequence[float], lowest: bool) -> list[tuple[str, float]]:
 
 
 def _words(samples: Sequence[float], unit: str, *, lowest: bool) -> str:
-    return ", ".join(f"{name} {show(value, unit)}" for name, value in _tail(samples, lowest))
+    return ", ".join(f"{name} {_closely(value, unit)}" for name, value in _tail(samples, lowest))

@@ -191,6 +191,12 @@ def test_samples_of_any_shape_are_drawn(series: dict[str, tuple[float, ...]]) ->
     assert all(0 <= number <= 100 for number in numbers)
 
 
+def test_what_is_nearly_one_is_not_told_as_one() -> None:
+    text = read(full_report(cosine=0.99998, series={"cosine": (0.99998, 0.99999)})).text
+    assert "mean 0.99998" in text
+    assert "worst 0.99998" in text
+
+
 def test_outliers_do_not_squash_the_histogram_and_are_counted() -> None:
     near = tuple(0.99 + 0.0001 * (index % 20) for index in range(60))
     text = read(full_report(series={"cosine": (*near, 0.2, -0.4)})).text
