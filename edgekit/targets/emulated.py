@@ -93,7 +93,7 @@ class Emulated:
             "emulator": f"qemu-user {self._emulator.versions['qemu-user']}",
             "kernels": kernels,
         }
-        if asked.get("goldens") and _was_guarded(self._cpu, result, kernels):
+        if asked.get("goldens") and asked.get("isa_safety", True) and _was_guarded(self._cpu, result, kernels):
             unguarded = {**asked, "isa_safety": False, "fidelity": {}, "tokenize": []}
             with tempfile.TemporaryDirectory(prefix="unguarded-", dir=job.parent) as name:
                 found, _ = guest.probe(bundle, Path(name), unguarded, timeout_s)
