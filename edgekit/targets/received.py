@@ -17,6 +17,8 @@ from edgekit.manifest import Manifest
 MAX_RESULT_BYTES = 32 * 2**20
 MAX_ARRAY_BYTES = 4 * 2**30
 _MAX_OUTPUTS = 256
+# What numpy and zipfile raise for bytes that are no array: no class of their own.
+_UNREADABLE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, EOFError, zipfile.BadZipFile)
 
 Figure = Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**60)]
@@ -112,7 +114,7 @@ def check(folder: Path, manifest: Manifest, job: Mapping[str, Any], place: str) 
             rows = len(fidelity["ids"][index])
         try:
             _check_arrays(folder / name, rows)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except _UNREADABLE as error:
             raise BadReport(f"{place} sent {name}, which is no array: {plain(str(error))[:200]}") from error
     if job.get("threads") and result.threads < int(job["threads"]):
         note = f"{place} has cores for {result.threads} threads, {job['threads']} were asked"

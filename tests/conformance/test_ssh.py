@@ -92,14 +92,55 @@ def test_the_answers_are_those_of_this_machine_and_a_second_run_copies_nothing(
         assert len(result["baseline_latency_ms"]) == 3
         assert result["ram_total_bytes"] > 2**28
         assert len(result["cpu_parts"]) in (0, result["cores"])
-    done = subprocess.run(
-        [sys.executable, "-m", "edgekit_runtime.probe", str(job(tmp_path / "here")), str(bundle)],
-        env=os.environ | {"PYTHONPATH": str(bundle / "runtime"), "PYTHONDONTWRITEBYTECODE": "1"},
-        check=False,
-    )
-    assert done.returncode == 0
+    run_here(bundle, job(tmp_path / "here"))
     here, there = ((tmp_path / name / "embeddings.npy").read_bytes() for name in ("here", "first"))
     assert here == there
+
+
+IDS = [[65, 66, 67], [65, 66]]
+KINDS: dict[str, tuple[Callable[[Path], Path], dict[str, Any], tuple[str, ...]]] = {
+    "decoder": (
+        bundles.chain_bundle,
+        {"latency": {"ids": IDS[0], "decode_tokens": 3}, "fidelity": {"ids": IDS}, "tokenize": ["A"]},
+        ("logits-0.npy", "logits-1.npy"),
+    ),
+    "classifier": (
+        bundles.classifier_bundle,
+        {"fidelity": {"texts": ["red", "sky"]}, "tokenize": ["red"]},
+        ("outputs-0.npz", "outputs-1.npz"),
+    ),
+    "tensors": (
+        bundles.tensor_bundle,
+        {"latency": {"tensors": "x.npz"}, "fidelity": {"npz": ["x.npz"]}, "tokenize": []},
+        ("outputs-0.npz",),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_bundle_answers_there_as_here(server: Server, tmp_path: Path, kind: str) -> None:
+    import numpy as np
+
+    make, fields, names = KINDS[kind]
+    (tmp_path / "bundle").mkdir()
+    bundle = bundles.add_runtime(make(tmp_path / "bundle"))
+    jobs = [job(tmp_path / name, **fields) for name in ("there", "here")]
+    for each in jobs:
+        np.savez(each.parent / "x.npz", x=np.arange(4, dtype=np.float32)[None])
+    run(server, bundle, jobs[0])
+    run_here(bundle, jobs[1])
+    assert {path.name for path in jobs[0].parent.iterdir()} == {"job.json", "x.npz", "result.json", *names}
+    for name in names:
+        there, here = ((each.parent / name).read_bytes() for each in jobs)
+        assert there == here
+
+
+def run_here(bundle: Path, job_file: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "edgekit_runtime.probe", str(job_file), str(bundle)],
+        env=os.environ | {"PYTHONPATH": str(bundle / "runtime"), "PYTHONDONTWRITEBYTECODE": "1"},
+        check=True,
+    )
 
 
 def test_no_more_threads_run_than_that_machine_has_cores(server: Server, bundle: Path, tmp_path: Path) -> None:
