@@ -355,3 +355,22 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_what_lost_connections_left_is_cleared(tmp_path: Path, phone: AndroidDevice) -> None:
+    now = time.time()
+    for name, age_s in (("run-old", 2 * 86400), ("part-old", 2 * 86400), ("part-new", 60), ("bundle-old", 2 * 86400)):
+        folder = phone.place / "edgekit" / name
+        folder.mkdir(parents=True)
+        os.utime(folder, (now - age_s, now - age_s))
+    run(bundles.add_runtime(bundles.tensor_bundle(tmp_path / "b")), job(tmp_path / "w"))
+    assert kept(phone) == ["bundle", "bundle", "engine", "part"]
+
+
+def test_the_engine_is_asked_for_before_anything_else(
+    tmp_path: Path, phone: AndroidDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKIT_TARGETS", str(tmp_path / "none"))
+    conditions = Conditions(device(), 1, Silent(), engine="llama.cpp")
+    with pytest.raises(TargetNotPrepared, match=r"--engine llama\.cpp"), open_target("adb", conditions):
+        raise AssertionError("it was opened")

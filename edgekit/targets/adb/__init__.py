@@ -48,9 +48,13 @@ class _Placed:
 
 @contextmanager
 def opened(rest: str, conditions: Conditions) -> Iterator[Adb]:
-    """See targets.Module. What a run needs of the device is looked at now; nothing is written there yet."""
+    """See targets.Module. What a run needs, there and here, is looked at now; nothing is written there yet."""
     conditions.progress.step("look for an Android device")
-    yield Adb(find(rest), conditions.progress)
+    device = find(rest)
+    if conditions.engine is not None:
+        with tempfile.TemporaryDirectory(prefix="edgekit-adb-") as name:
+            kit(device.arch, conditions.engine, Path(name))
+    yield Adb(device, conditions.progress)
 
 
 def clean(rest: str) -> str:

@@ -19,8 +19,8 @@ from edgekit.targets.adb.device import PLACE, Device
 
 HOME = f"{PLACE}/edgekit"
 _SPARE_BYTES = 64 * 2**20
-# A run folder that old is nobody's: a run takes an hour at most.
-_STALE_MINUTES = 720
+# Run folders and unfinished copies that old are nobody's.
+_STALE_MINUTES = 1440
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class Storage:
             self._device.shell(f"mkdir -p {part}")
             with each.laid_out() as source:
                 self._device.push(source, part)
-            self._device.shell(f"mv {part} {HOME}/{each.name}")
+            place = f"{HOME}/{each.name}"  # which another edgekit may have put there meanwhile
+            self._device.shell(f"if [ -d {place} ]; then rm -rf {part}; else mv {part} {place}; fi")
             self.copied_bytes += sizes[each.name]
 
     @contextmanager
@@ -110,8 +111,9 @@ class Storage:
         return int(found[0]) * 1024 if found else 0
 
     def _names(self) -> set[str]:
-        """What is kept there. Run folders that a lost connection left are cleared first."""
-        stale = f'find {HOME} -maxdepth 1 -name "run-*" -mmin +{_STALE_MINUTES} -exec rm -rf {{}} +'
+        """What is kept there. What lost connections left is cleared first."""
+        names = '\\( -name "run-*" -o -name "part-*" \\)'
+        stale = f"find {HOME} -maxdepth 1 {names} -mmin +{_STALE_MINUTES} -exec rm -rf {{}} +"
         return set(self._device.shell(f"mkdir -p {HOME}; {stale}; ls {HOME}").split())
 
     def _check_room(self, needed_bytes: int) -> None:
