@@ -22,7 +22,7 @@ from fixtures.sshd import Server
 
 import edgekit
 from edgekit.cli import main
-from edgekit.errors import TargetFull, TargetUnreachable, ValidationFailed
+from edgekit.errors import HostKeyChanged, TargetFull, TargetUnreachable, ValidationFailed
 from edgekit.progress import Progress, Silent
 from edgekit.targets import Conditions, open_target
 from edgekit.targets.ssh import Ssh, clean, connection
@@ -76,6 +76,10 @@ def test_a_bundle_is_validated_there_as_it_was_here(
         assert (report.figure("latency p50") or 0) > 0
         assert report.figure("texts tokenized differently") == 0
     assert list((server.store / "runs").iterdir()) == []
+    server.new_host_key()
+    assert main(words) == HostKeyChanged.exit_code
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("edgekit: the host key of ssh:board is not the one in ")
 
 
 def test_the_answers_are_those_of_this_machine_and_a_second_run_copies_nothing(

@@ -46,6 +46,21 @@ def test_hyperthreads_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _machine.physical_cores("") == 4
 
 
+def test_cores_tell_what_they_are_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    arm = "\n\n".join(
+        f"processor\t: {n}\nCPU implementer\t: 0x41\nCPU variant\t: 0x4\nCPU part\t: {part}\nCPU revision\t: 1"
+        for n, part in enumerate(("0xd05", "0xd0b"))
+    )
+    assert _machine.cpu_parts(arm) == ["0x41:0xd05", "0x41:0xd0b"]
+    numbers = "vendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 190\nmodel name\t: N100\nstepping\t: 0"
+    threads = [block + "\n" + numbers for block in HYPERTHREADED.split("\n\n")]
+    assert _machine.cpu_parts("\n\n".join(threads)) == ["GenuineIntel:6:190:0"] * 2
+    assert _machine.cpu_parts(PI_5) == []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1}, raising=False)
+    assert _machine.cpu_parts(arm) == ["0x41:0xd0b"]
+
+
 def test_affinity_and_quota_bound_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1}, raising=False)
     monkeypatch.setattr(_machine, "_cpu_quota", lambda: None)
