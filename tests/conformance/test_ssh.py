@@ -329,6 +329,13 @@ def test_a_disk_that_fills_up_meanwhile_leaves_nothing_of_the_file(
     assert list((server.store / "runs").iterdir()) == []
 
 
+def test_a_disk_that_fills_up_under_the_probe_is_full(server: Server, bundle: Path, tmp_path: Path) -> None:
+    server.commanded(f"ulimit -f {48 * 1024 // 512}")
+    with pytest.raises(TargetFull, match=r"is full: it filled up while the bundle ran; .* are free"):
+        run(server, bundle, job(tmp_path / "job", fidelity={"texts": ["red"] * 3000}))
+    assert list((server.store / "runs").iterdir()) == []
+
+
 def test_a_bundle_that_fails_there_says_so_in_its_runtime_s_words(server: Server, bundle: Path, tmp_path: Path) -> None:
     (bundle / "onnx" / "model.onnx").write_bytes(b"no model")
     bundles.reseal(bundle)

@@ -30,6 +30,7 @@ from edgekit.targets.ssh.agent.store import Store
 from edgekit.targets.ssh.agent.supervision import WATCH, supervised
 
 _LOCK_WAIT_S = 10.0
+_CUT_SHORT = " requested and "  # "9000 requested and 4096 written": numpy, of a file that could not grow
 # More threads than cores would be measured as a slower model.
 _PROBE = (
     WATCH
@@ -145,6 +146,8 @@ class Agent:
         code, told = supervised(command, timeout_s, folder / "work", environment)
         results = {path.name: path.stat().st_size for path in (folder / "work").iterdir() if path.is_file()}
         rotten = self.store.forget_rotten({*bundle.values(), *work.values()}) if "BundleInvalid" in told else 0
+        if code != 0 and (any(os.strerror(number) in told for number in FULL) or _CUT_SHORT in told):
+            raise Refused("full", "it filled up while the bundle ran", **self.space())
         return {"code": code, "told": told, "files": results, "seconds": time.monotonic() - started, "rotten": rotten}
 
     def get(self, name: str, size: int) -> None:
