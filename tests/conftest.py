@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fixtures import c_runtime
 from fixtures.sshd import Server, serving
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -26,6 +27,12 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         # Emulators and what runs in them: prepared once, by make.
         patch.setenv("EDGEKIT_TARGETS", os.environ.get("EDGEKIT_TARGETS") or str(_ROOT / ".targets"))
         yield
+
+
+@pytest.fixture(scope="session")
+def c_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C runtime's programs, sanitized; see fixtures/c_runtime."""
+    return c_runtime.programs(tmp_path_factory.mktemp("c"))
 
 
 @pytest.fixture

@@ -46,16 +46,16 @@ edgekit_code edgekit_verify(const char *folder, edgekit_error *error) {
 }
 
 /* MEMORY_BUDGET if the measured peak, or where none was measured the model's file alone, exceeds the budget. */
-static edgekit_code check_memory(const bundle *bundle, uint64_t budget, char *note, edgekit_error *error) {
-    const json_value *peak = json_get(json_get(bundle->manifest, "memory"), "peak_rss_bytes");
+static edgekit_code check_memory(const bundle *packed, uint64_t budget, char *note, edgekit_error *error) {
+    const json_value *peak = json_get(json_get(packed->manifest, "memory"), "peak_rss_bytes");
     bool measured = json_is_whole(peak);
     note[0] = '\0';
     if (budget == 0) return EDGEKIT_OK;
-    int64_t need = measured ? peak->integer : find_file(bundle, bundle->model_file)->size_bytes;
+    int64_t need = measured ? peak->integer : find_file(packed, packed->model_file)->size_bytes;
     if (need > 0 && (uint64_t)need > budget) {
         return fail(error, EDGEKIT_MEMORY_BUDGET,
                     "%.100s %s %.0f MiB, %.0f MiB are allowed: raise the budget or pack for a smaller one",
-                    bundle->name, measured ? "took at its measured peak" : "has in its file alone",
+                    packed->name, measured ? "took at its measured peak" : "has in its file alone",
                     (double)need / 1048576, (double)budget / 1048576);
     }
     if (!measured) {
@@ -93,18 +93,18 @@ static char *describe(const edgekit_session *self, const char *const *notes, siz
 }
 
 static edgekit_code open_engine(edgekit_session *self, const edgekit_options *options, edgekit_error *error) {
-    const bundle *bundle = &self->bundle;
-    char *inside = path_join(bundle->folder, bundle->model_file);
+    const bundle *packed = &self->bundle;
+    char *inside = path_join(packed->folder, packed->model_file);
     const char *model = options->model_file != NULL ? options->model_file : inside;
     edgekit_code code;
     if (inside == NULL) return fail(error, EDGEKIT_LOAD_FAILED, "there is no memory for a path");
-    if (strcmp(bundle->engine, "onnxruntime") == 0) {
+    if (strcmp(packed->engine, "onnxruntime") == 0) {
         code = onnx_open(&self->onnx, model, options, self->threads, &self->cancelled, error);
-    } else if (strcmp(bundle->engine, "llama.cpp") == 0) {
-        code = llama_open(&self->llama, bundle, model, options, self->threads, &self->cancelled, error);
+    } else if (strcmp(packed->engine, "llama.cpp") == 0) {
+        code = llama_open(&self->llama, packed, model, options, self->threads, &self->cancelled, error);
     } else {
         code = fail(error, EDGEKIT_BUNDLE_INVALID, "the engine '%.60s' is not one of onnxruntime, llama.cpp",
-                    bundle->engine);
+                    packed->engine);
     }
     free(inside);
     return code;

@@ -365,6 +365,9 @@ static bool answer_tensors(probe *self, const question *given, size_t number) {
 static bool answer(probe *self) {
     const json_value *answers = json_get(self->job, "answers");
     size_t number = 0;
+    if (answers != NULL && answers->kind != JSON_NULL && answers->kind != JSON_ARRAY) {
+        return wrong(self, "ValueError", "%s", "answers of the job is no list");
+    }
     for (const json_value *each = answers == NULL ? NULL : answers->first; each != NULL; each = each->next, number++) {
         question given;
         bool done = read_question(self, each, &given);

@@ -217,12 +217,12 @@ static edgekit_code llama_load(llama_engine *self, const char *file, int threads
     return EDGEKIT_OK;
 }
 
-static edgekit_code llama_open(llama_engine **engine, const bundle *bundle, const char *file,
+static edgekit_code llama_open(llama_engine **engine, const bundle *packed, const char *file,
                                const edgekit_options *options, int threads, atomic_bool *cancelled,
                                edgekit_error *error) {
-    bool embedding = strcmp(bundle->task, "embedding") == 0;
+    bool embedding = strcmp(packed->task, "embedding") == 0;
     const char *section = embedding ? "text" : "generation", *key = embedding ? "max_tokens" : "context_tokens";
-    const json_value *limit = bundle_setting(bundle, section, key, JSON_NUMBER, error);
+    const json_value *limit = bundle_setting(packed, section, key, JSON_NUMBER, error);
     if (limit == NULL) return EDGEKIT_BUNDLE_INVALID;
     int64_t tokens = !embedding && options->context_tokens != 0 ? options->context_tokens : limit->integer;
     if (tokens < 1 || tokens > INT32_MAX) {
