@@ -12,7 +12,7 @@ from edgekit.errors import UnknownCpu, UnknownDevice, UsageError
 from edgekit.progress import Progress, Silent
 from edgekit.targets.preparing import debian, downloads, store
 from edgekit.targets.preparing.cpus import find
-from edgekit.targets.preparing.units import ARCHITECTURES, ENGINES, QEMU, Unit, prepared, qemu
+from edgekit.targets.preparing.units import ARCHITECTURES, ENGINES, QEMU, Unit, check_host, prepared, qemu
 from edgekit.targets.preparing.units import units as units_for  # a submodule is called units
 
 ENGINE_CHOICES = (*ENGINES, "all")
@@ -44,6 +44,7 @@ def prepare(
     """
     progress = progress or Silent()
     mirror, engines = debian.check_mirror(mirror), _engines(engine)
+    check_host()
     done = []
     if _cpu_words(names):  # the emulator itself is asked which architecture a CPU is of
         done.append(_ready(qemu(), source, mirror, force, progress))
@@ -63,6 +64,7 @@ def download(
     """Fetch into `folder` what `prepare(names, source=folder)` needs, and prepare nothing. Raises as `prepare`."""
     progress = progress or Silent()
     mirror, engines = debian.check_mirror(mirror), _engines(engine)
+    check_host()
     done = []
     if _cpu_words(names):
         done.append(_fetched(folder, qemu(), mirror, progress))

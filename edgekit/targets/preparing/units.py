@@ -89,9 +89,16 @@ def _version(package: str) -> dict[str, str]:
     return found
 
 
+def check_host() -> None:
+    """TargetNotPrepared where no emulator runs: it makes Linux's own system calls."""
+    system, machine = platform.system(), platform.machine()
+    if system != "Linux" or machine not in debian.NAMES:
+        raise TargetNotPrepared(
+            f"no emulator runs on {system} {machine}", "use Linux on x86_64 or aarch64, in a virtual machine perhaps"
+        )
+
+
 def _fetch_qemu(host: str, folder: Path, mirror: str) -> None:
-    if host not in debian.NAMES:
-        raise TargetNotPrepared(f"there is no emulator for a {host} machine", "use one with x86_64 or aarch64")
     debian.fetch(("qemu-user",), host, folder, mirror, with_dependencies=False)
 
 

@@ -9,7 +9,7 @@ import pytest
 from fixtures import target_archives
 
 from edgekit.cli import main
-from edgekit.errors import MissingTool, NoSpace, OutputBusy, TargetNotPrepared, UsageError
+from edgekit.errors import MissingTool, NoSpace, OutputBusy, TargetNotPrepared, UnknownCpu, UsageError
 from edgekit.targets import preparing
 from edgekit.targets.preparing import debian, store, units, wheels
 
@@ -44,6 +44,31 @@ def test_from_a_folder_everything_takes_its_place(home: Path, source: Path) -> N
     assert [path.name for path in (root / "usr" / "bin").iterdir()] == ["python3.13"]
     assert sorted(path.name for path in (home / "qemu").iterdir()) == ["prepared.json", "qemu-aarch64", "qemu-x86_64"]
     assert (home / "aarch64-onnxruntime" / "site" / "onnxruntime" / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("name", ["aarch64", "cortex-a76", "Cortex-A53", "max", "raspberry-pi-5-8gb"])
+def test_a_cpu_or_a_device_means_its_architecture(home: Path, source: Path, name: str) -> None:
+    assert [step.name for step in preparing.prepare([name], source=source)] == [
+        "qemu",
+        "aarch64",
+        "aarch64-onnxruntime",
+    ]
+
+
+def test_a_cpu_that_nobody_knows_is_refused_with_the_nearest(home: Path, source: Path) -> None:
+    with pytest.raises(UnknownCpu, match="knows no CPU 'haswel' - did you mean Haswell"):
+        preparing.prepare(["haswel"], source=source)
+    with pytest.raises(UnknownCpu, match="knows no CPU '3dnow'"):
+        preparing.prepare(["3dnow"], source=source)
+    with pytest.raises(UsageError, match="the profile browser-wasm names no CPU to emulate"):
+        preparing.prepare(["browser-wasm"], source=source)
+
+
+def test_where_no_emulator_runs_nothing_is_fetched(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units.platform, "system", lambda: "Darwin")
+    with pytest.raises(TargetNotPrepared, match=r"no emulator runs on Darwin .* - use Linux"):
+        preparing.prepare(["aarch64"], mirror=CLOSED)
+    assert not home.exists()
 
 
 def test_what_it_was_made_of_is_recorded(home: Path, source: Path) -> None:
