@@ -125,8 +125,8 @@ def test_after_a_memory_miss_the_next_is_chosen_with_the_error_seen(
     """The first candidate is measured at ten times its memory: others of its engine are expected to miss as well."""
     examine, measured = attempts.validation.examine, []
 
-    def inflated(bundle: Path, *others: Any) -> Examined:
-        examined = examine(bundle, *others)
+    def inflated(bundle: Path, *others: Any, **options: Any) -> Examined:
+        examined = examine(bundle, *others, **options)
         measured.append(json.loads((bundle / "edgekit.json").read_text())["strategy"])
         if len(measured) == 1:
             result = dict(examined.measurement.result)
