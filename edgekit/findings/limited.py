@@ -8,7 +8,7 @@ from edgekit.device import DeviceProfile
 from edgekit.findings.rows import row
 from edgekit.limits import Limits
 from edgekit.report import Row, show
-from edgekit.targets.confinement import machine_limit_bytes
+from edgekit.targets.control_groups import machine_limit_bytes
 from edgekit.validation import Examined, Limited
 
 _WITHIN = "within the memory limit"

@@ -17,7 +17,8 @@ from typing import Any
 
 from edgekit.errors import NoSpace, ValidationFailed
 from edgekit.targets import Conditions, Kind, MemoryLimit, OverLimit
-from edgekit.targets.confinement import Fence, fence, machine_limit_bytes
+from edgekit.targets.confinement import Fence, fence
+from edgekit.targets.control_groups import machine_limit_bytes
 from edgekit.targets.pinning import cpus_for
 
 # What a user's environment may say to Python or the engines, and a measurement must not hear.

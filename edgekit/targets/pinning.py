@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from edgekit.targets.system_files import read
+
 
 def cpus_for(
     threads: int, allowed: Iterable[int] | None = None, root: Path = Path("/"), turn: int | None = None
@@ -21,7 +23,7 @@ def cpus_for(
         allowed = os.sched_getaffinity(0)
     by_core: dict[str, list[int]] = {}
     for cpu in sorted(allowed):
-        siblings = _read(root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") or f"cpu{cpu}"
+        siblings = read(root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") or f"cpu{cpu}"
         by_core.setdefault(siblings, []).append(cpu)
     cores = list(by_core.values())
     turn = (os.getpid() if turn is None else turn) % max(1, len(cores))
@@ -34,12 +36,5 @@ def cpus_for(
 
 def _top_khz(root: Path, cpu: int) -> int:
     """0 where the machine does not say, as a virtual one does not."""
-    text = _read(root / f"sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq")
+    text = read(root / f"sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq")
     return int(text) if text.isdigit() else 0
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""

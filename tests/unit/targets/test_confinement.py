@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from edgekit.targets import CannotConfine
-from edgekit.targets.confinement import Watcher, fence, machine_limit_bytes
+from edgekit.targets.confinement import Watcher, fence
+from edgekit.targets.control_groups import machine_limit_bytes
 
 MIB = 2**20
 V1_FILES = {
