@@ -209,7 +209,12 @@ def exceeding(subject: Subject) -> list[dict[str, Any]]:
             tally[1] += sums.size
             tally[2] = max(tally[2], int(np.abs(sums).max()))
     return [
-        {"model": subject.name, "product": name, "share_beyond": beyond / count, "largest_sum": largest}
+        {
+            "model": subject.name,
+            "product": name.removesuffix("_output_quantized").removesuffix("_output_0"),
+            "share_beyond": beyond / count,
+            "largest_sum": largest,
+        }
         for name, (beyond, count, largest) in found.items()
     ]
 

@@ -154,8 +154,10 @@ class _Guest:
             finally:
                 os.close(writing)
             reader.start()
-            told = _ended(process, self.cpu.name, timeout_s)
-            reader.join()
+            try:
+                told = _ended(process, self.cpu.name, timeout_s)
+            finally:
+                reader.join()  # whatever happened, the process is gone, and its listing with it
         return process.returncode, told, listing
 
     def _failure(self, code: int, told: str, folder: Path) -> ValidationFailed | NoSpace:
