@@ -23,7 +23,7 @@ test: $(STAMP) packages targets
 	$(BIN)/python -m pytest
 
 # Programs that the tests use and that PyPI does not have.
-PACKAGES := adb chromium fonts-dejavu-core g++-aarch64-linux-gnu openssh-server valgrind
+PACKAGES := adb chromium fonts-dejavu-core g++-aarch64-linux-gnu openssh-client openssh-server valgrind
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 packages:
 	@missing="$$(for name in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$name 2>/dev/null | grep -q 'ok installed' || echo $$name; done)"; \

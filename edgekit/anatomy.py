@@ -148,4 +148,3 @@ def _stored(tensor: Any) -> tuple[str, int]:
     if tensor.data_type == 8:  # text: as long as it is
         return "text", sum(map(len, tensor.string_data))
     return dtype, -(-elements * bits // 8)
-

@@ -121,6 +121,7 @@ def _notes(manifest: Manifest, examined: Examined, device: DeviceProfile, limits
         told.append(f"how much RAM {device.title} lets an app use is not known, so {held} was held")
     told += limited_notes(manifest.task, examined, limits, device)
     told += unguarded_notes(examined, manifest.model_file)
+    told += map(str, examined.measurement.result.get("notes") or ())
     here, there = measuring_threads(device), default_threads(device)
     if target.kind == "local" and here < there:
         threads = int(examined.measurement.result["threads"])

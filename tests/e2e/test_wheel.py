@@ -21,7 +21,7 @@ import edgekit
 pytestmark = pytest.mark.engines
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-SHIPPED_KINDS = {".py", ".typed", ".json", ".txt", ".toml", ".md"}
+SHIPPED_KINDS = {".py", ".typed", ".json", ".txt", ".toml", ".md", ".c", ".h"}
 ENTRY_POINT = """
 import sys
 from importlib.metadata import distribution
