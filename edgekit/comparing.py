@@ -12,9 +12,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from edgekit import bundle as bundles
-from edgekit.comparison import Column, Comparison, side_by_side
+from edgekit.comparison import FIDELITY, Column, Comparison, side_by_side
 from edgekit.errors import BadBundle, BadReport, UsageError
 from edgekit.report import Report
+from edgekit.targets.received import without_controls
 
 _MAX_BYTES = 32 * 2**20
 _MAX_FIGURE = 1e18
@@ -79,7 +80,7 @@ def _read(path: Path) -> _Read:
 
 
 def _report(path: Path) -> Report:
-    """The report in the file, with figures that can be drawn."""
+    """The report in the file, with figures that can be drawn and words that can be printed."""
     remedy = "name a bundle's folder, or a file that edgekit validate --save wrote"
     try:
         size = path.stat().st_size
@@ -101,7 +102,9 @@ def _report(path: Path) -> Report:
             raise BadReport(f"{path}: it holds the figure {figure}, which no measurement gives", remedy)
     if not report.rows:
         raise BadReport(f"{path}: a report without a figure", remedy)
-    return report
+    if report.task not in FIDELITY:
+        raise BadReport(f"{path}: it is of the task {report.task!r}, not one of {', '.join(FIDELITY)}", remedy)
+    return Report.model_validate(without_controls(report.model_dump(mode="json")))
 
 
 def _figures(value: Any) -> Iterator[float]:

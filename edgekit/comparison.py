@@ -238,7 +238,7 @@ def _why_not(columns: Sequence[Column], index: int, held: Sequence[int], is_time
         return "it was measured on another machine"
     sha256 = column.report.model_sha256
     same = next((columns[each].key for each in held if columns[each].report.model_sha256 == sha256), None)
-    return f"it is the same bundle as {same}" if same else "a figure is unknown"
+    return f"its model file is that of {same}" if same else "a figure is unknown"
 
 
 def _bundles(columns: Sequence[Column], group: Sequence[int]) -> int:

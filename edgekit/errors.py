@@ -43,6 +43,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def plain(text: str) -> str:
+    """`text` in one line without control characters, which a terminal would obey."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
 class EdgekitError(Exception):
     """What went wrong, with the measured value and the limit where there is one, and what to do about it.
 
@@ -52,8 +57,7 @@ class EdgekitError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        self.message = " ".join(message.split())
-        self.remedy = " ".join(remedy.split())
+        self.message, self.remedy = plain(message), plain(remedy)
         super().__init__(f"{self.message} - {self.remedy}" if self.remedy else self.message)
 
 

@@ -175,6 +175,7 @@ def _series(examined: Examined) -> dict[str, tuple[float, ...]]:
         "latency": measurement.samples("latency_ms"),
         "decode step": measurement.samples("decode_ms"),
         "latency of fp32": measurement.samples("baseline_latency_ms"),
+        "latency in turn with fp32": measurement.samples("paired_latency_ms"),
         **{name: tuple(values) for name, values in examined.fidelity.series.items()},
     }
     if not series["latency of fp32"] and examined.target.kind == "local":

@@ -50,7 +50,7 @@ def _who(column: Column) -> Html:
 def _lines(comparison: Comparison) -> Html:
     header = ("figure", *(f"{column.key} {column.report.strategy}" for column in comparison.columns))
     rows = [[line.name, *(_cell(line, index) for index in range(len(line.cells)))] for line in comparison.lines]
-    return table("Every figure side by side", header, rows)
+    return table("Every figure side by side", header, rows, "sides")
 
 
 def _cell(line: Line, index: int) -> object:

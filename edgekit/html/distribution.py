@@ -38,7 +38,9 @@ def _fidelity(name: str, samples: Sequence[float], row: Row | None) -> Html:
     unit = "" if is_cosine else "nats"
     told = _percentiles(samples, unit, lowest=is_cosine)
     if high - low <= 1e-12 * max(1.0, abs(high)):
-        same = element("p", f"All {len(samples)} samples are {show(low, unit)}.", class_="same")
+        ends = dict.fromkeys((_closely(low, unit), _closely(high, unit)))
+        between = "are" if len(ends) == 1 else "lie between"
+        same = element("p", f"All {len(samples)} samples {between} {' and '.join(ends)}.", class_="same")
         return figure(title, same, told)
     axis, clipped = _cosine_axis(samples, row) if is_cosine else _kl_axis(samples, row)
     wanted, beyond = [], ""
@@ -62,9 +64,7 @@ def _cosine_axis(samples: Sequence[float], row: Row | None) -> tuple[Axis, str]:
     clipped = ""
     if near > low:
         beyond = sum(value < near for value in samples)
-        clipped = (
-            f"{_counted(beyond)} below {short(float(f'{near:.4g}'), '')}, down to {show(low, '')}, in the first bar."
-        )
+        clipped = f"{_counted(beyond)} below {_closely(near, '')}, down to {_closely(low, '')}, in the first bar."
     span = high - near
     limit = None if row is None else row.limit
     if limit is not None and near - 2 * span <= limit < near:
@@ -101,12 +101,21 @@ def _fence(samples: Sequence[float], side: int) -> float:
 
 
 def latency_chart(report: Report) -> Html | None:
-    """The bundle's times and the fp32 model's, one above the other on one axis."""
+    """The bundle's times and the fp32 model's, one above the other on one axis.
+
+    What was timed in turn with the fp32 model, of which the ratio is, has a line of its own: at another moment the
+    machine may have been busier.
+    """
     name = "decode step" if "decode step" in report.series else "latency"
-    own, other = report.series.get(name, ()), report.series.get(f"{name} of fp32", ())
+    own = report.series.get(name, ())
     if len(own) < 2:
         return None
-    series = [("this bundle", own, "value")] + ([("fp32", other, "base")] if len(other) > 1 else [])
+    in_turn = report.series.get(f"{name} in turn with fp32", ())
+    others = [
+        ("this bundle, in turn with fp32", in_turn, "value"),
+        ("fp32, in turn with this bundle" if in_turn else "fp32", report.series.get(f"{name} of fp32", ()), "base"),
+    ]
+    series = [("this bundle", own, "value"), *(each for each in others if len(each[1]) > 1)]
     lowest = min(min(samples) for _, samples, _ in series)
     longest = max(max(samples) for _, samples, _ in series)
     high = min(longest, max(_fence(samples, 1) for _, samples, _ in series))
@@ -116,7 +125,7 @@ def latency_chart(report: Report) -> Html | None:
         high = low + max(abs(low), 1e-6)
     axis = Axis(low, high, "ms")
     drawn = [
-        _latencies(title, samples, axis, kind, report if kind == "value" else None) for title, samples, kind in series
+        _latencies(title, samples, axis, kind, report if samples is own else None) for title, samples, kind in series
     ]
     beyond = sum(value > high for _, samples, _ in series for value in samples)
     clipped = (

@@ -50,7 +50,8 @@ def verdict(report: Report) -> Html:
         missed = [f"{row.name} is {show(row.measured, row.unit)}, {limit_told(row)} asked" for row in report.missed]
         told: object = element("ul", *(element("li", each) for each in missed))
     else:
-        told = element("p", f"All {asked} limits held." if asked > 1 else f"{held} of {asked} limits held.")
+        some = f"{held} of {asked} limits held." if asked else "No limit was asked."
+        told = element("p", f"All {asked} limits held." if asked > 1 else some)
     return element(
         "div",
         mark,

@@ -51,10 +51,10 @@ def _scale(axis: Axis) -> Html:
 
 class _Powers(Axis):
     def ticks(self) -> list[float]:
-        """1 and powers of two, or of ten where there are many."""
+        """1 and powers of two, or of ten where there are many: as many as a phone has room for."""
         base = 2.0 if self.high < 20 else 10.0
         most = int(math.log(self.high) / math.log(base) + 1e-9)
-        step = max(1, -(-most // 3))
+        step = max(1, -(-most // 2))
         return [base**power for power in range(-(most // step) * step, most + 1, step)]
 
 

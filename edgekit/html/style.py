@@ -99,6 +99,8 @@ background:currentColor;border:2px solid var(--card)}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;vertical-align:top;padding:.55rem .9rem .55rem 0;border-bottom:1px solid var(--line);
 font-weight:400}
+tbody td,thead th{overflow-wrap:break-word}.where,.plan td:last-child,.sides thead th{overflow-wrap:anywhere}
+tbody th{min-width:8rem}
 th:last-child,td:last-child{padding-right:0}
 thead th{color:var(--soft);font-size:.8rem;padding-top:0}
 tbody th{font-weight:500}tbody tr:last-child>*{border-bottom:0}
@@ -135,7 +137,7 @@ font-weight:700;font-size:.8rem;color:var(--ink)}
 .fold,.fold tbody{display:block}
 .fold tr{display:block;padding:.7rem 0;border-bottom:1px solid var(--line)}
 .fold tbody tr:last-child{border-bottom:0}
-.fold th,.fold td{display:block;border:0;padding:.1rem 0}
+.fold th,.fold td{display:block;border:0;padding:.1rem 0;min-width:0;overflow-wrap:anywhere}
 .fold td{display:grid;grid-template-columns:6.2rem minmax(0,1fr);gap:.75rem}
 .fold td::before{content:attr(data-label);color:var(--soft);font-size:.84rem}
 .fold td.none{display:none}

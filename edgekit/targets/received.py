@@ -11,14 +11,15 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgekit.errors import BadReport, ValidationFailed
+from edgekit.errors import BadReport
+from edgekit.errors import plain as plain
 from edgekit.manifest import Manifest
 
 MAX_RESULT_BYTES = 32 * 2**20
 MAX_ARRAY_BYTES = 4 * 2**30
 _MAX_OUTPUTS = 256
 # What numpy and zipfile raise for bytes that are no array: no class of their own.
-_UNREADABLE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, EOFError, zipfile.BadZipFile)
+UNREADABLE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, EOFError, zipfile.BadZipFile)
 
 Figure = Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**60)]
@@ -77,11 +78,6 @@ class _Result(_Strict):
     cpu_parts: Annotated[tuple[Word, ...], Field(max_length=4096)] = ()
 
 
-def plain(text: str) -> str:
-    """`text` in one line without control characters, which a terminal would obey."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
-
-
 def expected(manifest: Manifest, job: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of the arrays that the probe writes for `job`."""
     fidelity = job.get("fidelity") or {}
@@ -114,7 +110,7 @@ def check(folder: Path, manifest: Manifest, job: Mapping[str, Any], place: str) 
             rows = len(fidelity["ids"][index])
         try:
             _check_arrays(folder / name, rows)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise BadReport(f"{place} sent {name}, which is no array: {plain(str(error))[:200]}") from error
     if job.get("threads") and result.threads < int(job["threads"]):
         note = f"{place} has cores for {result.threads} threads, {job['threads']} were asked"
@@ -125,7 +121,7 @@ def check(folder: Path, manifest: Manifest, job: Mapping[str, Any], place: str) 
 def _read(path: Path, place: str) -> _Result:
     try:
         document = json.loads(path.read_bytes(), parse_constant=_no_constant)
-        result = _Result.model_validate_json(json.dumps(_without_controls(document)))
+        result = _Result.model_validate_json(json.dumps(without_controls(document)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -139,13 +135,14 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
-def _without_controls(value: Any) -> Any:
+def without_controls(value: Any) -> Any:
+    """Plain values, every text in them by `plain`."""
     if isinstance(value, str):
         return plain(value)
     if isinstance(value, list):
-        return [_without_controls(each) for each in value]
+        return [without_controls(each) for each in value]
     if isinstance(value, dict):
-        return {plain(key): _without_controls(each) for key, each in value.items()}
+        return {plain(key): without_controls(each) for key, each in value.items()}
     return value
 
 
@@ -185,24 +182,3 @@ def _check_array(file: Any, size_bytes: int) -> tuple[int, ...]:
     if any(length < 0 for length in shape) or file.tell() + math.prod(shape) * dtype.itemsize != size_bytes:
         raise ValueError(f"its shape {shape} does not fit its {size_bytes} bytes")
     return tuple(shape)
-
-
-def failure(code: int, told: str, place: str) -> ValidationFailed:
-    """What the probe's exit status and last words mean, where it ran on another machine."""
-    ended = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
-    return ValidationFailed(
-        f"the bundle failed in its own runtime on {place} ({ended}): {_last_words(told)}",
-        "it may lack memory there" if code == -9 else "another strategy may work; --debug keeps the traceback",
-    )
-
-
-def _last_words(told: str) -> str:
-    """The probe's one JSON line about its error, or else the last line it printed."""
-    lines = [line for line in told.splitlines() if line.strip()]
-    if not lines:
-        return "it said nothing"
-    try:
-        error = json.loads(lines[-1])
-        return plain(f"{error['error']}: {error['message']}")[:500]
-    except (ValueError, KeyError, TypeError):
-        return plain(lines[-1])[:300]

@@ -13,6 +13,7 @@ from fixtures.reports import full_report
 
 from edgekit import compare
 from edgekit.cli import main
+from edgekit.comparison_table import comparison_text
 from edgekit.errors import BadBundle, BadReport, EdgekitError, UsageError
 from edgekit.report import Report
 
@@ -92,9 +93,14 @@ def deep(path: Path) -> None:
     path.write_text("[" * 100_000)
 
 
+def another_task(path: Path) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"task": "juggling"}))
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
+        (another_task, "is of the task 'juggling', not one of embedding"),
         (truncated, "is no report"),
         (not_a_number, "holds the figure nan"),
         (far_too_large, r"holds the figure 1e\+300"),
@@ -113,6 +119,17 @@ def test_what_is_no_report_is_refused(tmp_path: Path, spoil: Callable[[Path], No
         compare(saved(tmp_path / "a.json"), tmp_path / "b.json")
     assert caught.value.exit_code == 33
     assert len(str(caught.value)) < 400
+
+
+def test_no_words_of_a_report_reach_the_terminal_as_orders(tmp_path: Path) -> None:
+    orders = "\x1b[2Jwiped\x9b\n"
+    paths = [saved(tmp_path / f"{name}.json", model=orders, strategy=orders, device=orders) for name in "ab"]
+    told = comparison_text(compare(*paths))
+    assert "[2Jwiped:" in told
+    assert all(each.isprintable() for each in told.replace("\n", ""))
+    with pytest.raises(BadReport) as caught:
+        compare(paths[0], saved(tmp_path / "c.json", task="tensors", model=orders))
+    assert str(caught.value).isprintable()
 
 
 def test_a_report_of_another_bundle_is_refused(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_bundle_measured_twice_does_not_beat_itself() -> None:
     found = compared(bundle(1, p50_ms=3.0), bundle(2, 0.999, 5.0, 40), bundle(1, p50_ms=2.0))
     assert found.frontier is not None
     assert found.frontier.columns == (0, 1)
-    assert found.frontier.left_out == {2: "it is the same bundle as A"}
+    assert found.frontier.left_out == {2: "its model file is that of A"}
 
 
 def test_fidelity_on_other_questions_is_not_ranked() -> None:

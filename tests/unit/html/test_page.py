@@ -197,6 +197,38 @@ def test_what_is_nearly_one_is_not_told_as_one() -> None:
     assert "worst 0.99998" in text
 
 
+def test_samples_too_near_to_be_drawn_are_told_by_their_ends() -> None:
+    kinds = {"task": "text-classification", "rows": (row(2e-14, "max", 0.1, name="mean KL", unit="nats"),)}
+    text = read(full_report(series={"KL": (0.0, 2e-14, 2.06e-13)}, **kinds)).text
+    assert "All 3 samples lie between 0 nats and 2.06e-13 nats." in text
+    assert "All 2 samples are 1." in read(full_report(series={"cosine": (1.0, 1.0)})).text
+
+
+def test_the_first_bar_is_told_as_closely_as_its_end_is_near_one() -> None:
+    near = tuple(0.99995 + 1e-6 * (index % 20) for index in range(60))
+    text = read(full_report(0.99996, series={"cosine": (*near, 0.99921)})).text
+    assert "1 sample below 0.9999" in text
+    assert "down to 0.99921, in the first bar" in text
+
+
+def test_what_was_timed_in_turn_with_fp32_is_not_mixed_with_what_was_timed_alone() -> None:
+    alone, in_turn, fp32 = (1.0, 1.1, 1.2), (2.0, 2.1, 2.2), (4.0, 4.1, 4.2)
+    both = {"latency": alone, "latency in turn with fp32": in_turn, "latency of fp32": fp32}
+    labels = read(full_report(p50_ms=1.1, series=both)).labels()
+    told = [each.partition(", p90")[0] for each in labels if "timings" in each]
+    assert told == [
+        "this bundle: 3 timings, p50 1.1 ms",
+        "this bundle, in turn with fp32: 3 timings, p50 2.1 ms",
+        "fp32, in turn with this bundle: 3 timings, p50 4.1 ms",
+    ]
+    before = read(full_report(p50_ms=1.1, series={"latency": alone, "latency of fp32": fp32})).labels()
+    assert [each.partition(":")[0] for each in before if "timings" in each] == ["this bundle", "fp32"]
+
+
+def test_without_limits_none_is_said_to_have_held() -> None:
+    assert "No limit was asked." in read(report(row(0.9, None, None))).text
+
+
 def test_outliers_do_not_squash_the_histogram_and_are_counted() -> None:
     near = tuple(0.99 + 0.0001 * (index % 20) for index in range(60))
     text = read(full_report(series={"cosine": (*near, 0.2, -0.4)})).text
