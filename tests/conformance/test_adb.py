@@ -316,8 +316,10 @@ def test_a_bundle_that_was_changed_there_is_copied_anew(tmp_path: Path, phone: A
 
 
 @pytest.mark.parametrize(
-    "told", [b"", b"[]", b"{}", b'{"outputs": {}}', b'{"outputs": ["y"]}', b'{"outputs": ["y"], "arch": 3, "isa": "x"}']
-)
+    "told",
+    [b"", b"[]", b"{}", b'{"outputs": {}}', b'{"outputs": ["y"]}', b'{"outputs": ["y"], "arch": 3, "isa": "x"}',
+     b'{"outputs": [], "arch": "x", "isa": [], "system": "", "cpu": "", "notes": 5}', b"[" * 10**5],
+)  # fmt: skip
 def test_a_device_that_tells_nonsense(
     tmp_path: Path, phone: AndroidDevice, monkeypatch: pytest.MonkeyPatch, told: bytes
 ) -> None:

@@ -134,7 +134,7 @@ class Adb:
                 f"the bundle on {self.name} is not what was copied ({ended.told}); it was removed there",
                 "run again: it is copied anew",
             )
-        raise received.failure(ended.status, ended.said, self.name)
+        raise endings.failure(ended.status, ended.said, self.name)
 
     def _fetch(self, translated: Translated, folder: str, found: Path) -> None:
         """result.json first: it names the outputs that each answer has."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgekit.errors import BadReport
 from edgekit.manifest import Manifest
 from edgekit.targets.adb.translation import Translated
-from edgekit.targets.received import plain
+from edgekit.targets.received import UNREADABLE, plain
 
 Array = NDArray[Any]
 
@@ -47,9 +47,10 @@ def write_standard(
         _write_arrays(answers, to, manifest, job, translated.evaluated)
         goldens = _goldens(answers, bundle, translated, cpu)
         told = _told(facts, result)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        own_notes = [*translated.notes, *([TOKENIZED_HERE] if translated.had_texts else [])]
+        notes = [*result.get("notes", ()), UNPROVEN, *own_notes]
+    except (*UNREADABLE, AttributeError) as error:
         raise BadReport(f"the device sent answers that are none: {plain(str(error))[:200]}", "run again") from error
-    notes = [*result.get("notes", ()), UNPROVEN, *translated.notes, *([TOKENIZED_HERE] if translated.had_texts else [])]
     result |= {"goldens": goldens, "token_ids": translated.token_ids, "python": "none: the C runtime", "notes": notes}
     result |= told
     (to / "result.json").write_text(json.dumps(result), encoding="utf-8")

@@ -32,7 +32,9 @@ _SHELL_S = 60.0
 _COPY_S = 6 * 3600.0
 _GRACE_S = 5.0
 _SPARE_BYTES = 64 * 2**20
-_EXIT = re.compile(rb"^edgekit-exit:(\d+)\r?\n", re.MULTILINE)
+_EXIT = re.compile(rb"^edgekit-exit:(\d{1,3})\r?\n", re.MULTILINE)
+# A number of a device's, of as many digits as a size has.
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _LINE = re.compile(
     r"^(\S.*?)\s+(device|offline|unauthorized|authorizing|no permissions|recovery|sideload|bootloader)\b"
 )
@@ -95,7 +97,8 @@ class Device:
         for start in range(0, len(names), 100):
             some = names[start : start + 100]
             paths = " ".join(shlex.quote(f"{folder}/{name}") for name in some)
-            sizes = [int(word) for word in self.shell(f"stat -c %s {paths}").split() if word.isdigit()]
+            words = self.shell(f"stat -c %s {paths}").split()
+            sizes = [int(word) for word in words if _NUMBER.fullmatch(word)]
             if len(sizes) != len(some) or max(sizes) > most_bytes:
                 raise BadReport(f"adb:{self.serial} has not the {len(some)} results it was asked for", "run again")
             free = shutil.disk_usage(to).free
@@ -266,7 +269,7 @@ def _understood(code: int, said: str) -> Ended:
     try:
         found = json.loads(lines[-1])
         return Ended(code, said, plain(str(found["error"])), plain(str(found["message"]))[:500])
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return Ended(code, said)
 
 

@@ -107,7 +107,7 @@ class Storage:
     def clean(self) -> int:
         """Remove it all; the bytes that it took."""
         told = self._device.shell(f"[ ! -d {HOME} ] || du -sk {HOME}; rm -rf {HOME}")
-        found = re.match(r"\d+", told)
+        found = re.match(r"[0-9]{1,15}", told)
         return int(found[0]) * 1024 if found else 0
 
     def _names(self) -> set[str]:
@@ -118,7 +118,7 @@ class Storage:
 
     def _check_room(self, needed_bytes: int) -> None:
         told = self._device.shell(f"df -k {PLACE}")
-        found = re.search(r"(\d+)\s+\d+%", told)
+        found = re.search(r"\b([0-9]{1,15})\s+[0-9]+%", told)
         if found is None:
             raise TargetUnreachable(f"adb:{self._device.serial} does not tell how much room it has: {told[-200:]}")
         free_bytes = int(found[1]) * 1024

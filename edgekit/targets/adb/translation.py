@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -52,7 +53,7 @@ class Translated:
     def limit_threads(self, cores: str) -> None:
         """No more threads than the device has cores, where it tells how many."""
         asked = self.job.get("threads")
-        if cores.isdigit() and asked and asked > int(cores) > 0:
+        if re.fullmatch("[0-9]{1,4}", cores) and asked and asked > int(cores) > 0:
             self.job["threads"] = int(cores)
             self.notes = [*self.notes, f"{asked} threads were asked for; the device has {cores} cores"]
 
@@ -60,7 +61,7 @@ class Translated:
         """The files that the probe wrote, by what it says of the graph's outputs."""
         try:
             outputs = json.loads(result.read_bytes()).get("outputs", ())
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise BadReport(
                 f"{place} sent a result that is none: {received.plain(str(error))[:200]}", "run again"
             ) from error

@@ -49,11 +49,26 @@ def test_a_line_of_adb_devices(line: str, serial: str, state: str) -> None:
         ("{}", 1, 1, ""),
         ("[]", 1, 1, ""),
         ('{"error": 3}', 1, 1, ""),
+        ("[" * 4000, 1, 1, ""),
     ],
 )
 def test_how_the_probe_ended(said: str, code: int, status: int, error: str) -> None:
     found = device._understood(code, said)
     assert (found.status, found.error, found.said) == (status, error, said)
+
+
+@pytest.mark.parametrize("cores", ["", "\N{SUPERSCRIPT TWO}", "-1", "0", "9" * 5000, "2 "])
+def test_cores_that_are_no_number_limit_nothing(tmp_path: Path, cores: str) -> None:
+    made = Translated(tmp_path, {"threads": 4}, 0)
+    made.limit_threads(cores)
+    assert (made.job["threads"], made.notes) == (4, ())
+
+
+@pytest.mark.parametrize("size", ["\N{SUPERSCRIPT TWO}", "9" * 5000, "-1", "a"])
+def test_sizes_that_are_no_number_are_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str) -> None:
+    monkeypatch.setattr(Device, "shell", lambda _self, _command: size)
+    with pytest.raises(BadReport, match="has not the 1 results"):
+        Device("adb", "x").pull("f", ["result.json"], tmp_path, 100)
 
 
 @given(st.text(), st.integers(0, 255))
@@ -136,7 +151,9 @@ def test_tensors_and_ids_become_files_and_lists(tmp_path: Path) -> None:
     assert found.job["threads"] == 2
 
 
-@pytest.mark.parametrize("told", [b"", b"[]", b'{"outputs": 3}', b'{"outputs": [' + b'"a",' * 300 + b'"a"]}'])
+@pytest.mark.parametrize(
+    "told", [b"", b"[]", b'{"outputs": 3}', b'{"outputs": [' + b'"a",' * 300 + b'"a"]}', b"[" * 10**5]
+)
 def test_a_result_that_is_none(tmp_path: Path, told: bytes) -> None:
     (tmp_path / "result.json").write_bytes(told)
     translated = Translated(tmp_path, {"answers": []}, 0)
