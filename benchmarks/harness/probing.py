@@ -20,6 +20,7 @@ from edgekit.model import SourceModel
 from edgekit.progress import Silent
 from edgekit.questions import DECODE_TOKENS
 from edgekit.strategies import Candidate
+from edgekit.targets.local import Local
 from harness.machine import OtherLoad
 
 # Repeats by length: long inputs take their time, and vary less.
@@ -94,7 +95,7 @@ def _undisturbed(folder: Path, job: Job, scratch: Path) -> tuple[Measurement, fl
     runs: list[tuple[float | None, Measurement]] = []
     for number in range(_RUNS):
         load = OtherLoad()
-        measurement = measure(folder, job, scratch / str(number))
+        measurement = measure(folder, job, scratch / str(number), Local())
         share = load.share()
         runs.append((share, measurement))
         if share is None or share <= DISTURBED:

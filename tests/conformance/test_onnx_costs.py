@@ -15,6 +15,7 @@ from edgekit.measure import Job, measure
 from edgekit.model import open_model
 from edgekit.progress import Silent
 from edgekit.strategies import Artifact, Candidate
+from edgekit.targets.local import Local
 
 pytestmark = pytest.mark.engines
 
@@ -60,7 +61,7 @@ def test_an_encoder_is_estimated_to_the_percent_and_takes_the_memory_that_its_te
     model = open_model(tmp_path / "model")
     staged = bundle.stage(tmp_path / "bundle", artifact, model, HERE, Limits(), "2026-01-01T00:00:00Z")
     job = Job("embedding", "onnxruntime", 1, "the quick fox", longest="the fox " * 600, warmup=1, repeats=1)
-    measurement = measure(staged.folder, job, tmp_path / "scratch")
+    measurement = measure(staged.folder, job, tmp_path / "scratch", Local())
     peak, mapped = measurement.figure("peak_rss_bytes"), measurement.figure("file_rss_bytes")
     assert candidate.work is not None
     assert peak is not None

@@ -77,7 +77,7 @@ def test_every_error_has_an_exit_code_of_its_own() -> None:
         (["plan", "model", "--history", "model/config.json"], "which is not a folder - give a folder, or none"),
         (["pack", "model", "--history", "model/config.json"], "which is not a folder - give a folder, or none"),
         (["validate", "bundle", "--history", "model/config.json"], "which is not a folder - give a folder, or none"),
-        (["validate", "bundle", "--on", "moon"], "there is no target 'moon' - choose one of local"),
+        (["validate", "bundle", "--on", "moon"], "there is no target 'moon' - choose local, device, emulated:CPU"),
     ],
 )
 def test_an_unknown_flag_or_choice(desk: Desk, words: list[str], said: str) -> None:
