@@ -320,6 +320,7 @@ static edgekit_code walk_entry(bundle *self, const char *path, int depth, char *
         file->found_bytes = status.st_size;
     } else if (strcmp(path, MANIFEST) != 0 && !is_compiled_python(path) && *unlisted == NULL) {
         *unlisted = strdup(path);
+        if (*unlisted == NULL) return fail(error, EDGEKIT_LOAD_FAILED, "there is no memory for a path");
     }
     return EDGEKIT_OK;
 }

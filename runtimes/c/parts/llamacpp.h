@@ -213,6 +213,7 @@ static edgekit_code llama_load(llama_engine *self, const char *file, int threads
                     llama_complaint[0] ? llama_complaint : "no memory?");
     }
     self->batch = self->api.llama_batch_init(self->batch_tokens, 0, 1);
+    if (self->batch.token == NULL) return fail(error, EDGEKIT_LOAD_FAILED, "there is no memory for a batch of tokens");
     self->vocabulary = self->api.llama_vocab_n_tokens(self->api.llama_model_get_vocab(self->model));
     return EDGEKIT_OK;
 }
@@ -301,7 +302,9 @@ static edgekit_code llama_logits(llama_engine *self, const int32_t *ids, size_t 
         int32_t piece = count - start < (size_t)most ? (int32_t)(count - start) : most;
         code = llama_step(self, ids + start, piece, (int32_t)start, piece, error);
         if (code != EDGEKIT_OK) break;
-        memcpy(logits + start * (size_t)self->vocabulary, self->api.llama_get_logits(self->context),
+        const float *scores = self->api.llama_get_logits(self->context);
+        if (scores == NULL) return fail(error, EDGEKIT_RUN_FAILED, "llama.cpp gives no scores: this model has none");
+        memcpy(logits + start * (size_t)self->vocabulary, scores,
                (size_t)piece * (size_t)self->vocabulary * sizeof *logits);
     }
     return code;
@@ -327,6 +330,7 @@ static edgekit_code llama_greedy(llama_engine *self, const int32_t *ids, size_t 
         if (atomic_load(self->cancelled)) return fail(error, EDGEKIT_CANCELLED, "the call was cancelled");
         const float *scores = self->api.llama_get_logits_ith(self->context, -1);
         int32_t best = 0;
+        if (scores == NULL) return fail(error, EDGEKIT_RUN_FAILED, "llama.cpp gives no scores: this model has none");
         for (int32_t token = 1; token < self->vocabulary; token++) {
             if (scores[token] > scores[best]) best = token;
         }

@@ -301,6 +301,12 @@ static edgekit_code ort_graph(onnx_engine *self, edgekit_error *error) {
     for (size_t index = 0; index < self->output_count && status == NULL; index++) {
         status = ort_name(self, false, index, &self->outputs[index]);
     }
+    bool named = true;
+    for (size_t index = 0; index < self->input_count; index++) named = named && self->inputs[index].name != NULL;
+    for (size_t index = 0; index < self->output_count; index++) named = named && self->outputs[index] != NULL;
+    if (status == NULL && !named) {
+        return fail(error, EDGEKIT_LOAD_FAILED, "there is no memory for the graph's names");
+    }
     return ort_check(self->api, status, EDGEKIT_LOAD_FAILED, self->version, error);
 }
 
@@ -349,7 +355,7 @@ static edgekit_code check_tensor(const graph_input *want, const edgekit_tensor *
         }
     }
     size_t bytes = tensor_bytes(want->dtype, have->shape, want->rank);
-    if (bytes != have->bytes || (have->data == NULL && bytes > 0)) {
+    if (bytes == SIZE_MAX || bytes != have->bytes || (have->data == NULL && bytes > 0)) {
         return fail(error, EDGEKIT_BAD_INPUT, "the input %s has %zu bytes of data, its shape asks for %zu", want->name,
                     have->bytes, bytes);
     }
@@ -434,6 +440,10 @@ static edgekit_outputs *new_outputs(const onnx_engine *self) {
     outputs->count = self->output_count;
     for (size_t index = 0; index < outputs->count; index++) {
         outputs->tensors[index].name = strdup(self->outputs[index]);
+        if (outputs->tensors[index].name == NULL) {
+            edgekit_outputs_free(outputs);
+            return NULL;
+        }
     }
     return outputs;
 }
