@@ -6,11 +6,9 @@ another matter: no time and no memory is ever told from here.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -21,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import NoSpace, TargetNotPrepared, UsageError, ValidationFailed
-from edgekit.targets import Conditions, Kind
+from edgekit.errors import TargetNotPrepared, UsageError, ValidationFailed
+from edgekit.targets import Conditions, Kind, endings
 from edgekit.targets.guest import MAPS, START, SYSTEM_INFO, environment, last_doing, python_of, search_path, view
 from edgekit.targets.kernels import Listing, library_ranges
 from edgekit.targets.preparing.cpus import Cpu, find
@@ -38,8 +36,6 @@ _UNTRUE = re.compile(r".*(_ms|_per_s|rss_bytes|anonymous_bytes)$")
 # The engine's code, among everything a process has mapped; its kernels lie there.
 _LIBRARIES = {"onnxruntime": r"/onnxruntime/capi/[^/]*\.so", "llama.cpp": r"/libggml-cpu[^/]*\.so"}
 _VNNI = {"avx512_vnni", "avx_vnni"}
-_FULL_BELOW_BYTES = 2**20
-_FULL = re.compile(rf"OSError: (\[Errno ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EFBIG})\]|\d+ requested and \d+ written)")
 
 
 @contextmanager
@@ -160,10 +156,10 @@ class _Guest:
                 reader.join()  # whatever happened, the process is gone, and its listing with it
         return process.returncode, told, listing
 
-    def _failure(self, code: int, told: str, folder: Path) -> ValidationFailed | NoSpace:
-        doing, words = last_doing(folder), _last_words(told, code)
-        if _FULL.match(words) or (code == -signal.SIGBUS and shutil.disk_usage(folder).free < _FULL_BELOW_BYTES):
-            return NoSpace(f"no space left while measuring in {folder}", "free some space; nothing was written")
+    def _failure(self, code: int, told: str, folder: Path) -> ValidationFailed:
+        """Raises NoSpace where that is why."""
+        doing, told = last_doing(folder), "\n".join(each for each in told.splitlines() if not each.startswith("qemu"))
+        endings.check_disk(code, told, folder)
         if code in (-signal.SIGILL, -signal.SIGSEGV, -signal.SIGBUS):
             what = "illegal instruction" if code == -signal.SIGILL else f"{signal.Signals(-code).name}"
             built = f"numpy {self.root.versions['numpy']}" if "numpy" in doing else self.engine
@@ -171,8 +167,7 @@ class _Guest:
                 f"{what} on {self.cpu.name} while {doing}",
                 f"{built} is built for newer CPUs than that: the bundle does not run there",
             )
-        remedy = "" if words.startswith("UnsupportedDevice") else "another strategy may work"
-        return ValidationFailed(f"the bundle failed in its own runtime on {self.cpu.name}: {words}", remedy)
+        return endings.failure(code, told, f"emulated:{self.cpu.name}")
 
 
 def _ended(process: subprocess.Popen[str], cpu: str, timeout_s: float) -> str:
@@ -232,16 +227,3 @@ def _variant(maps: str, info: str) -> str:
     found = re.search(r"/libggml-cpu-?([^/]*?)\.so", maps)
     features = re.findall(r"(\w+) = 1\b", info)
     return f"ggml CPU variant {found[1] if found else 'unknown'} ({' '.join(features) or 'no features told'})"
-
-
-def _last_words(told: str, code: int) -> str:
-    """The probe's one JSON line about its error, or else the last line that is not the emulator's own."""
-    lines = [line for line in told.splitlines() if line.strip() and not line.startswith("qemu-")]
-    for line in reversed(lines):
-        if line.startswith("{"):
-            try:
-                error = json.loads(line)
-                return f"{error['error']}: {error['message']}"
-            except (ValueError, KeyError, TypeError):
-                continue
-    return lines[-1][:300] if lines else f"exit status {code}"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,15 +13,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import NoSpace, ValidationFailed
-from edgekit.targets import Conditions, Kind, MemoryLimit, OverLimit
+from edgekit.errors import ValidationFailed
+from edgekit.resources import use_python_runtime
+from edgekit.targets import Conditions, Kind, MemoryLimit, OverLimit, endings
 from edgekit.targets.confinement import Fence, fence
 from edgekit.targets.control_groups import machine_limit_bytes
 from edgekit.targets.pinning import cpus_for
 
 # What a user's environment may say to Python or the engines, and a measurement must not hear.
 _LEFT_OUT = ("PYTHONPATH", "PYTHONSTARTUP", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GGML_N_THREADS")
-_FULL_BELOW_BYTES = 2**20
 # The probe is pinned before anything else runs, and so are its threads. It ends with edgekit, also when edgekit is
 # killed: its standard input then reads as ended.
 _START = """
@@ -131,8 +129,16 @@ def _probe(bundle: Path, job: Path, timeout_s: float, fence: Fence | None = None
         finally:
             process.kill()
     if process.returncode == 0:
-        _add(job.parent / "result.json", {"pinned_cpus": cpus})
+        _add(job.parent / "result.json", {"pinned_cpus": cpus, **_machine()})
     return process.returncode, told
+
+
+def _machine() -> dict[str, Any]:
+    """The cores that this machine has for us: a probe sees those alone that it is pinned to."""
+    use_python_runtime()
+    from edgekit_runtime import _machine
+
+    return {"cores": _machine.physical_cores(), "cpu_parts": _machine.cpu_parts()}
 
 
 def _add(result: Path, found: Mapping[str, Any]) -> None:
@@ -142,15 +148,9 @@ def _add(result: Path, found: Mapping[str, Any]) -> None:
 
 
 def _check(code: int, told: str, job: Path) -> None:
-    if code == 0:
-        return
-    words = _last_words(told)
-    if _disk_was_full(code, words, job.parent):
-        raise NoSpace(f"no space left while measuring in {job.parent}", "free some space; nothing was written")
-    raise ValidationFailed(
-        f"the bundle failed in its own runtime ({_ended(code)}): {words}",
-        "another strategy may work; --debug keeps the traceback",
-    )
+    if code != 0:
+        endings.check_disk(code, told, job.parent)
+        raise endings.failure(code, told)
 
 
 def _forget_cached(bundle: Path) -> None:
@@ -159,7 +159,8 @@ def _forget_cached(bundle: Path) -> None:
         if path.is_file() and hasattr(os, "posix_fadvise"):
             descriptor = os.open(path, os.O_RDONLY)
             try:
-                os.fsync(descriptor)  # what is not yet on the disk is not forgotten
+                with suppress(OSError):  # a file system that is never written to knows no such thing
+                    os.fsync(descriptor)  # what is not yet on the disk is not forgotten
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             finally:
                 os.close(descriptor)
@@ -183,27 +184,3 @@ def _lifeline() -> Iterator[int]:
     finally:
         os.close(reading)
         os.close(writing)
-
-
-def _disk_was_full(code: int, words: str, folder: Path) -> bool:
-    """By the error's number; or by the signal that ends whoever writes to a mapped file which cannot grow."""
-    system = re.match(r"OSError: (?:\[Errno (\d+)\]|\d+ requested and \d+ written)", words)
-    if system:
-        return system[1] is None or int(system[1]) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return code == -signal.SIGBUS and shutil.disk_usage(folder).free < _FULL_BELOW_BYTES
-
-
-def _ended(code: int) -> str:
-    return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
-
-
-def _last_words(told: str) -> str:
-    """The probe's one JSON line about its error, or else the last line it printed."""
-    lines = [line for line in told.splitlines() if line.strip()]
-    if not lines:
-        return "it said nothing"
-    try:
-        error = json.loads(lines[-1])
-        return f"{error['error']}: {error['message']}"
-    except (ValueError, KeyError, TypeError):
-        return lines[-1][:300]

@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from edgekit.errors import BadBundle, TargetFull, ValidationFailed
 from edgekit.manifest import Manifest
 from edgekit.progress import Progress
-from edgekit.targets import Conditions, Kind, received
+from edgekit.targets import Conditions, Kind, endings, received
 from edgekit.targets.adb.answers import write_standard
 from edgekit.targets.adb.device import Device, Ended, find
 from edgekit.targets.adb.engine import Kit, kit

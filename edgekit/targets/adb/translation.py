@@ -21,7 +21,7 @@ import numpy as np
 from edgekit.errors import BadReport, ValidationFailed
 from edgekit.manifest import Manifest
 from edgekit.resources import use_python_runtime
-from edgekit.targets import received
+from edgekit.targets import endings, received
 from edgekit.targets.ssh.files import of_job
 
 _TEXTS_S = 3600.0
@@ -153,7 +153,7 @@ def _encode(
     except subprocess.TimeoutExpired as error:
         raise ValidationFailed(f"tokenizing here took more than {_TEXTS_S:.0f} s", "give fewer --eval rows") from error
     if done.returncode != 0:
-        raise received.failure(done.returncode, done.stderr, "this machine, where texts are tokenized")
+        raise endings.failure(done.returncode, done.stderr, "this machine, where texts are tokenized")
     answer = json.loads((folder / "answer.json").read_bytes())
     request.unlink()
     (folder / "answer.json").unlink()

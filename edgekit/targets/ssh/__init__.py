@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from edgekit.errors import BadBundle, BadReport, NoSpace
 from edgekit.manifest import Manifest
 from edgekit.progress import Progress
-from edgekit.targets import Conditions, Kind, received
+from edgekit.targets import Conditions, Kind, endings, received
 from edgekit.targets.ssh.connection import Connection
 from edgekit.targets.ssh.destination import destination
 from edgekit.targets.ssh.engine import prepare
@@ -46,8 +46,9 @@ def clean(rest: str) -> str:
     """Remove everything that edgekit keeps on that machine; what was done, in a line."""
     to = destination(rest)
     with closing(Connection(to)) as connection:
-        freed = connection.ask({"do": "clean"}).get("freed_bytes", 0)
-    return f"{to.name}: {int(freed) / 1e6:.1f} MB removed"
+        freed = connection.ask({"do": "clean"}).get("freed_bytes")
+    told = f"{freed / 1e6:.1f} MB" if isinstance(freed, int) else "everything"
+    return f"{to.name}: {told} removed"
 
 
 class Ssh:
@@ -83,15 +84,22 @@ class Ssh:
             "timeout_s": timeout_s,
         }
         ended = self._connection.ask(request, timeout_s=timeout_s + 120)
-        if ended.get("rotten"):
+        code, rotten = self._number(ended, "code"), self._number(ended, "rotten")
+        if rotten:
             raise BadReport(
-                f"{ended['rotten']} files kept on {self.name} were no longer what was copied; they were removed",
+                f"{rotten} files kept on {self.name} were no longer what was copied; they were removed",
                 "run again: they are copied anew",
             )
-        if ended.get("code") != 0:
-            raise received.failure(int(ended.get("code", 1)), str(ended.get("told", "")), self.name)
+        if code != 0:
+            raise endings.failure(code, str(ended.get("told", "")), self.name)
         self._fetch(ended.get("files"), manifest, told, job.parent)
         received.check(job.parent, manifest, told, self.name)
+
+    def _number(self, answer: dict[str, Any], name: str) -> int:
+        found = answer.get(name)
+        if not isinstance(found, int):
+            raise BadReport(f"{self.name} answered without {name!r}, a whole number", "run again")
+        return found
 
     def _fetch(self, offered: Any, manifest: Manifest, job: dict[str, Any], folder: Path) -> None:
         """Bring the results here: those that the job asks for, and no larger than they can be."""

@@ -34,6 +34,7 @@ _PING_S = 15.0
 _ANSWER_S = 600.0
 _MAX_NOISE_BYTES = 2**18
 _MAX_ANSWER_BYTES = 2**20
+_MAX_DIGITS = 19
 _CLOSE_S = 10.0
 # Found by the user's login shell, whichever it is: one word in single quotes, without any quote or `!` inside.
 _FIND_PYTHON = (
@@ -141,7 +142,7 @@ class Connection:
                 return
             if line.startswith(_NO_PYTHON):
                 found = plain(line.decode("utf-8", "replace")).split()[1:]
-                names = ", ".join(each.replace("-", " ", 1) for each in found) or "no Python at all"
+                names = ", ".join(each.replace("-", " ", 1) for each in found)[:300] or "no Python at all"
                 raise TargetLacksPython(
                     f"{self.to.name} has no Python 3.11 or newer: {names} was found",
                     "install one there, with pip or venv (apt install python3 python3-venv)",
@@ -158,7 +159,7 @@ class Connection:
         if not line:
             raise self._lost()
         try:
-            answer = json.loads(line)
+            answer = json.loads(line, parse_int=_whole)
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
@@ -212,6 +213,13 @@ class Connection:
             f"the connection to {self.to.name} broke: {words[-1] if words else 'it was closed there'}",
             "run again: what was copied is kept there, and copying goes on where it stopped",
         )
+
+
+def _whole(digits: str) -> int:
+    """A number that a float can hold too. Raises ValueError for others, which no agent of ours tells."""
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError("a number too large")
+    return int(digits)
 
 
 def _ssh(to: Destination) -> subprocess.Popen[bytes]:

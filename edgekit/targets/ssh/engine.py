@@ -65,11 +65,13 @@ def _download(
     connection: Connection, wanted: Mapping[str, str], tags: Any, words: str, folder: Path, progress: Progress
 ) -> list[Path]:
     """Wheels for that machine, fetched here."""
-    if not isinstance(tags, dict) or importlib.util.find_spec("pip") is None:
+    if (
+        not isinstance(tags, dict)
+        or not isinstance(tags.get("platforms"), list)
+        or importlib.util.find_spec("pip") is None
+    ):
         raise _cannot(connection, wanted, words)
-    platforms = [
-        word for each in tags.get("platforms", ()) if str(each).isidentifier() for word in ("--platform", each)
-    ]
+    platforms = [word for each in tags["platforms"] if str(each).isidentifier() for word in ("--platform", str(each))]
     python = ".".join(str(connection.greeting.get("python", "")).split(".")[:2])
     progress.step(f"download wheels for {connection.to.name}, which cannot")
     command = [

@@ -107,13 +107,14 @@ def test_the_probes_own_words_are_told_and_not_the_emulators(dead: _Guest, tmp_p
     told = 'Unknown CPU vendor\n{"error": "LoadFailed", "message": "no"}\nqemu-x86_64: warning: TCG\n'
     found = dead._failure(1, told, tmp_path)
     assert isinstance(found, ValidationFailed)
-    assert "on core2duo: LoadFailed: no" in str(found)
+    assert "on emulated:core2duo (exit status 1): LoadFailed: no" in str(found)
     assert "exit status 3" in str(dead._failure(3, "qemu-x86_64: warning: TCG\n", tmp_path))
 
 
 def test_a_full_disk_is_told_as_one(dead: _Guest, tmp_path: Path) -> None:
     told = '{"error": "OSError", "message": "[Errno 28] No space left on device"}'
-    assert isinstance(dead._failure(1, told, tmp_path), NoSpace)
+    with pytest.raises(NoSpace):
+        dead._failure(1, told, tmp_path)
 
 
 def test_without_an_emulator_it_says_how_to_prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
