@@ -14,7 +14,7 @@ from edgekit.errors import BadReport
 from edgekit.findings.fidelity import fidelity_rows, golden_rows, unguarded_notes
 from edgekit.findings.limited import RUNS_WITHIN, limited_notes, limited_rows
 from edgekit.findings.memory import disk_rows, memory_rows
-from edgekit.findings.rows import flag_of, row
+from edgekit.findings.rows import cpu_of, flag_of, row
 from edgekit.findings.speed import baseline_told, speed_rows
 from edgekit.limits import Limits
 from edgekit.manifest import Manifest
@@ -95,7 +95,7 @@ def _measured_model(manifest: Manifest, examined: Examined) -> str:
 def _host(examined: Examined) -> Host:
     result = examined.measurement.result
     return Host(
-        cpu=str(result["cpu"]),
+        cpu=cpu_of(result),
         isa=tuple(result["isa"] or ()),
         threads=int(result["threads"]),
         system=str(result["system"]),

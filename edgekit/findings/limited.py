@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgekit.device import DeviceProfile
-from edgekit.findings.rows import row
+from edgekit.findings.rows import cpu_of, row
 from edgekit.limits import Limits
 from edgekit.report import Row, show
 from edgekit.targets.control_groups import machine_limit_bytes
@@ -15,6 +15,8 @@ _WITHIN = "within the memory limit"
 RUNS_WITHIN = f"runs {_WITHIN}"
 _MUCH_SLOWER = 2.0
 """Of few timings on a machine that does other things too; reading a file again and again costs far more."""
+_REACHED = 0.9
+"""Share of the limit that it held at most, below which nothing had to go to make room: what was slow was not that."""
 
 
 def limited_rows(task: str, examined: Examined, limits: Limits) -> list[Row]:
@@ -50,7 +52,7 @@ def limited_notes(task: str, examined: Examined, limits: Limits, device: DeviceP
 
 
 def _where(examined: Examined, limited: Limited) -> str:
-    limit, cpu = limited.limit, examined.measurement.result["cpu"]
+    limit, cpu = limited.limit, cpu_of(examined.measurement.result)
     pages = "all resident pages" if limit.counted == "resident" else "pages that no file backs"
     told = f"enforced on {cpu} by {limited.told}: {show(limit.limit_bytes, 'bytes')} of {pages}"
     if limit.counted == "resident" and limit.elsewhere_bytes:
@@ -64,9 +66,11 @@ def _where(examined: Examined, limited: Limited) -> str:
 
 
 def _speeds(task: str, examined: Examined, limits: Limits) -> Sequence[Row]:
-    """The speed within the limit, as it would stand in a row; none where it did not get that far."""
+    """The speed within the limit, as it would stand in a row; none where it did not get that far, or where the limit
+    cannot have slowed it down.
+    """
     limited = examined.limited
-    if limited is None or limited.measurement is None:
+    if limited is None or limited.measurement is None or not _is_reached(limited):
         return ()
     figure, where = limited.measurement.figure, _where(examined, limited)
     if task == "causal-lm":
@@ -74,6 +78,12 @@ def _speeds(task: str, examined: Examined, limits: Limits) -> Sequence[Row]:
         return (row(f"{name} {_WITHIN}", "tokens/s", speed, where, "min", least, "min_tokens_per_s"),)
     most = limits.max_latency_ms
     return (row(f"latency p50 {_WITHIN}", "ms", figure("p50_ms"), where, "max", most, "max_latency_ms"),)
+
+
+def _is_reached(limited: Limited) -> bool:
+    """Whether it held about as much as it was let, so that pages had to go; true where that is unknown."""
+    room = limited.limit.limit_bytes - limited.limit.elsewhere_bytes
+    return limited.peak_bytes is None or limited.peak_bytes >= _REACHED * room
 
 
 def _slowdown(examined: Examined, within: Row) -> float:

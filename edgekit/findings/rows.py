@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from edgekit.costs import Estimate
 from edgekit.report import Row
 
@@ -30,6 +33,11 @@ def row(
             "estimate_basis": estimate.basis if estimate else "",
         }
     )
+
+
+def cpu_of(result: Mapping[str, Any]) -> str:
+    """The CPU of a probe's result.json; many ARM systems do not tell its name."""
+    return str(result["cpu"] or f"an unnamed {result['arch']} CPU")
 
 
 def flag_of(field: str) -> str:

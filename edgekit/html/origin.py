@@ -11,7 +11,8 @@ from edgekit.report import Report, Row, is_within, show, show_estimate, show_off
 
 def figures(report: Report) -> Html:
     header = ("figure", "measured", "limit", "estimate", "verdict", "where")
-    return table("Every figure", header, [_figure(row, compared=is_compared(report, row)) for row in report.rows])
+    rows = [_figure(row, compared=is_compared(report, row)) for row in report.rows]
+    return table("Every figure", header, rows, "figures")
 
 
 def _figure(row: Row, *, compared: bool) -> list[object]:

@@ -101,6 +101,7 @@ th,td{text-align:left;vertical-align:top;padding:.55rem .9rem .55rem 0;border-bo
 font-weight:400}
 tbody td,thead th{overflow-wrap:break-word}.where,.plan td:last-child,.sides thead th{overflow-wrap:anywhere}
 tbody th{min-width:8rem}
+@media(min-width:44.01rem){.figures td:nth-child(2),.figures td:nth-child(3){white-space:nowrap}}
 th:last-child,td:last-child{padding-right:0}
 thead th{color:var(--soft);font-size:.8rem;padding-top:0}
 tbody th{font-weight:500}tbody tr:last-child>*{border-bottom:0}

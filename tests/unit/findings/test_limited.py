@@ -73,6 +73,14 @@ def test_reading_the_file_again_and_again_is_told_and_held_to_the_same_limit(
     assert not [note for note in usual.notes if "times as slow" in note]
 
 
+def test_what_never_reached_the_limit_was_not_slowed_down_by_it(tmp_path: Path, manifest: Manifest) -> None:
+    slow = within(limit_mib=2000, p50_ms=45.0)
+    found = reported(tmp_path, manifest, slow, app_mib=2000, limits=Limits(max_latency_ms=40))
+    assert (row(found, RUNS_WITHIN).passed, found.status) == (True, "passed")
+    assert not [each for each in found.rows if each.name.startswith("latency p50 within")]
+    assert not [note for note in found.notes if "times as slow" in note]
+
+
 def test_a_language_model_s_decoding_is_compared(tmp_path: Path, manifest: Manifest) -> None:
     decoder = manifest.model_copy(update={"task": "causal-lm"})
     slow = within(decode_tokens_per_s=2.0)
