@@ -70,7 +70,7 @@ def _speeds(task: str, examined: Examined, limits: Limits) -> Sequence[Row]:
     cannot have slowed it down.
     """
     limited = examined.limited
-    if limited is None or limited.measurement is None or not _is_reached(limited):
+    if limited is None or limited.measurement is None or not _is_reached(examined, limited):
         return ()
     figure, where = limited.measurement.figure, _where(examined, limited)
     if task == "causal-lm":
@@ -80,10 +80,14 @@ def _speeds(task: str, examined: Examined, limits: Limits) -> Sequence[Row]:
     return (row(f"latency p50 {_WITHIN}", "ms", figure("p50_ms"), where, "max", most, "max_latency_ms"),)
 
 
-def _is_reached(limited: Limited) -> bool:
-    """Whether it held about as much as it was let, so that pages had to go; true where that is unknown."""
-    room = limited.limit.limit_bytes - limited.limit.elsewhere_bytes
-    return limited.peak_bytes is None or limited.peak_bytes >= _REACHED * room
+def _is_reached(examined: Examined, limited: Limited) -> bool:
+    """Whether it held about as much as it was let, so that pages had to go; by its peak without a limit where what
+    enforced the limit tells none, and true where that is unknown too.
+    """
+    if limited.peak_bytes is not None:
+        return limited.peak_bytes >= _REACHED * (limited.limit.limit_bytes - limited.limit.elsewhere_bytes)
+    peak = examined.measurement.figure("peak_rss_bytes")
+    return peak is None or peak >= _REACHED * limited.limit.limit_bytes
 
 
 def _slowdown(examined: Examined, within: Row) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fixtures.measured import MIB, Measured, candidate, counting_anonymous, report, row, with_ram
 
 from edgekit import attempts
@@ -73,8 +75,11 @@ def test_reading_the_file_again_and_again_is_told_and_held_to_the_same_limit(
     assert not [note for note in usual.notes if "times as slow" in note]
 
 
-def test_what_never_reached_the_limit_was_not_slowed_down_by_it(tmp_path: Path, manifest: Manifest) -> None:
-    slow = within(limit_mib=2000, p50_ms=45.0)
+@pytest.mark.parametrize("peak_bytes", [160 * MIB, None])
+def test_what_never_reached_the_limit_was_not_slowed_down_by_it(
+    tmp_path: Path, manifest: Manifest, peak_bytes: int | None
+) -> None:
+    slow = replace(within(limit_mib=2000, p50_ms=45.0), peak_bytes=peak_bytes)
     found = reported(tmp_path, manifest, slow, app_mib=2000, limits=Limits(max_latency_ms=40))
     assert (row(found, RUNS_WITHIN).passed, found.status) == (True, "passed")
     assert not [each for each in found.rows if each.name.startswith("latency p50 within")]

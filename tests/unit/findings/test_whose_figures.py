@@ -9,6 +9,7 @@ import pytest
 
 from edgekit.device import load_profile
 from edgekit.findings import is_device
+from edgekit.findings.rows import cpu_of
 from edgekit.validation import Examined
 
 PI_5 = {
@@ -45,3 +46,8 @@ def test_only_the_device_itself(kind: str, times: bool, result: dict[str, Any], 
         target=SimpleNamespace(kind=kind, times=times), measurement=SimpleNamespace(result=result)
     )
     assert is_device(cast(Examined, examined), load_profile(device)) is expected
+
+
+def test_a_cpu_that_tells_no_name_is_told_by_its_architecture() -> None:
+    assert cpu_of({"cpu": None, "arch": "aarch64"}) == "an unnamed aarch64 CPU"
+    assert cpu_of({"cpu": "Cortex-A76", "arch": "aarch64"}) == "Cortex-A76"
