@@ -12,6 +12,7 @@ from edgekit import findings, planner, strategies, validation
 from edgekit import history as histories
 from edgekit.attempts import as_timed, offered, remembered
 from edgekit.costs import Setting
+from edgekit.costs.rates import default_threads
 from edgekit.device import DeviceProfile, load_profile
 from edgekit.errors import EdgekitError, WrongOriginal
 from edgekit.evaluation import read_eval
@@ -52,7 +53,7 @@ def validate(
     TargetError (the target cannot be used), UsageError (an unknown one).
     """
     progress = progress or Silent()
-    parse(target)
+    kind, _ = parse(target)
     past = histories.folder_of(history)
     folder = Path(bundle)
     progress.step("verify the bundle")
@@ -65,17 +66,17 @@ def validate(
     )
     limits = _limits(manifest, profile)
     data = read_eval(Path(eval_file), source) if eval_file is not None else None
-    workers = threads or measuring_threads(profile)
+    here, there = _threads(kind, threads, profile)
     created_utc = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     seen = histories.observations(histories.read(past), profile)
     setting = setting_for(profile, limits, Preferences(threads=threads), seen)
     with (
-        open_target(target, Conditions(profile, workers, progress, manifest.engine)) as place,
+        open_target(target, Conditions(profile, there, progress, manifest.engine)) as place,
         tempfile.TemporaryDirectory(prefix="edgekit-validate-") as name,
     ):
         scratch = Path(name)
         progress.step("ask the original")
-        original = validation.consult(source, workers, data, limits, scratch)
+        original = validation.consult(source, here, data, limits, scratch)
         baseline = _baseline(manifest, source, setting, scratch) if place.times else None
         progress.step(f"measure and compare on {place.name}")
         examined = validation.examine(
@@ -83,7 +84,7 @@ def validate(
             source,
             original,
             manifest.engine,
-            workers,
+            there,
             baseline,
             scratch / "answers",
             place,
@@ -94,8 +95,14 @@ def validate(
         notes = candidate.notes if candidate is not None else ()
         report = findings.build_report(manifest, examined, candidate, profile, limits, folder, notes, created_utc)
         if place.kind == "local":
-            report = remembered("validate", report, manifest, source, setting, workers, examined, past)
+            report = remembered("validate", report, manifest, source, setting, here, examined, past)
         return report.model_copy(update={"plan": manifest.plan})
+
+
+def _threads(kind: str, asked: int | None, profile: DeviceProfile) -> tuple[int, int]:
+    """For the original, which runs here, and for the bundle: elsewhere this machine's cores are no limit to it."""
+    here = asked or measuring_threads(profile)
+    return here, here if kind == "local" else asked or default_threads(profile)
 
 
 def _limits(manifest: Manifest, profile: DeviceProfile) -> Limits:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgekit.errors import UnknownCpu
+from edgekit.errors import TargetNotPrepared, UnknownCpu, plain
 from edgekit.targets.preparing.tools import run
 
 DOING = "doing"
@@ -68,6 +68,7 @@ print(json.dumps([cpuid(*map(int, each.split(","))) for each in sys.argv[1:]]))
 """
 # qemu's complaint about a feature that it does not emulate; others than these decide no kernel.
 _LACKING = re.compile(r"doesn't support requested feature: \S+?\.((?:avx|amx|fma|sse|ssse|f16c)[\w-]*)")
+_TOO_OLD = "does not support 64 bit mode"
 _EAX, _EBX, _ECX, _EDX = range(4)
 _BRAND_LEAVES = tuple((leaf, 0) for leaf in (0x80000002, 0x80000003, 0x80000004))
 # (leaf, subleaf), register -> bit: the kernel's name of the feature, for those that decide what software runs.
@@ -122,14 +123,19 @@ def view(root: Path, emulator: Path, python: Path, cpu: str, place: Path) -> Non
     asked = [f"{leaf},{subleaf}" for leaf, subleaf in leaves]
     command = [str(emulator), "-L", str(root), "-cpu", cpu, str(python), "-c", _CPUID, *asked]
     variables = [f"{name}={value}" for name, value in environment(root, "", place).items()]
-    told = run(["env", "-i", *variables, *command], f"asking {cpu} for its features", "prepare again with --force")
+    doing, remedy = f"asking {cpu} for its features", "prepare again with --force"
+    told = run(["env", "-i", *variables, *command], doing, remedy, fine=(0, 1))
+    if _TOO_OLD in told:
+        raise UnknownCpu(f"{cpu} runs no 64-bit program, and the engines are none else", "name a CPU such as Haswell")
     if lacking := sorted(set(_LACKING.findall(told))):
         named = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
         raise UnknownCpu(
             f"the emulator knows {cpu}, but not its {named}: it would run other kernels than the CPU does",
             "validate on such a machine (--on ssh:USER@HOST), or on emulated:Haswell, which has AVX2",
         )
-    answers = next(line for line in told.splitlines() if line.startswith("[["))
+    answers = next((line for line in told.splitlines() if line.startswith("[[")), None)
+    if answers is None:
+        raise TargetNotPrepared(f"{doing} failed: {plain(told)[-300:] or 'it said nothing'}", remedy)
     answered = dict(zip(leaves, json.loads(answers), strict=True))
     (place / "proc" / "cpuinfo").write_text(_cpuinfo(answered, cpu), encoding="utf-8")
 

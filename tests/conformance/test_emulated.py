@@ -98,7 +98,9 @@ def test_llama_cpp_loads_the_variant_for_the_cpu(decoder: Path) -> None:
 
 
 def test_a_cpu_that_the_bundle_is_not_for_is_refused_by_the_bundle_itself(decoder: Path) -> None:
-    with pytest.raises(ValidationFailed, match=r"on Nehalem: UnsupportedDevice: this x86_64 CPU lacks avx2"):
+    with pytest.raises(
+        ValidationFailed, match=r"on emulated:Nehalem .*: UnsupportedDevice: this x86_64 CPU lacks avx2"
+    ):
         edgekit.validate(decoder, target="emulated:Nehalem")
 
 
@@ -128,6 +130,11 @@ def test_a_misspelt_cpu_is_refused_with_the_nearest() -> None:
 def test_a_cpu_that_is_emulated_only_in_part_is_refused() -> None:
     with pytest.raises(UnknownCpu, match=r"knows Cascadelake-Server, but not its avx512bw.*--on ssh"):
         open_("emulated:Cascadelake-Server")
+
+
+def test_a_cpu_without_64_bits_is_refused() -> None:
+    with pytest.raises(UnknownCpu, match=r"486 runs no 64-bit program.* - name a CPU such as Haswell"):
+        open_("emulated:486")
 
 
 def test_what_is_not_prepared_is_refused_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,6 +184,9 @@ def run_evil(server: Server, folder: Path, changes: str) -> Path:
         (results("vectors.write_bytes(vectors.read_bytes()[:-1])"), r"no array: its shape \(2, 8\) does not fit"),
         (results("vectors.write_bytes(b'PK nothing')"), "no array: "),
         (results(lie="told['files'] = ['result.json']"), r"has no result\.json"),
+        (results(lie="told['code'] = 'none'"), "answered without 'code', a whole number"),
+        (results(lie="told['rotten'] = '\\x1b[2J'"), "answered without 'rotten', a whole number"),
+        (results(lie="told['code'] = 10**400"), "answered what is no answer: "),
         (results(lie="told['files']['result.json'] = True"), r"a result that is none|has no result\.json"),
         (results(lie="told['files']['result.json'] = 10"), "a result that is none: "),
         ("module.tell = lambda _: print('{not json', flush=True)", "answered what is no answer: {not json"),
@@ -201,6 +204,14 @@ def test_what_no_probe_writes_is_refused(server: Server, tmp_path: Path, changes
     with pytest.raises(BadReport, match=said) as refused:
         run_evil(server, tmp_path, changes)
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("tags", ["{}", "{'platforms': None}", "{'platforms': 7, 'abi': []}", "[]"])
+def test_a_host_that_does_not_tell_its_platform_gets_no_wheels(server: Server, tmp_path: Path, tags: str) -> None:
+    told = f"{{'ready': False, 'words': 'no \\x1b[2J index', 'tags': {tags}}}"
+    with pytest.raises(TargetNotPrepared, match=r"cannot be installed on \S+: no \[2J index - install it"):
+        run_evil(server, tmp_path, f"module.Packages.engine = lambda self, **request: {told}")
 
 
 @pytest.mark.engines

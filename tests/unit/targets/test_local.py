@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from edgekit_runtime import _machine
 
 from edgekit.errors import ValidationFailed
 from edgekit.targets import Confining, MemoryLimit, OverLimit, local
@@ -53,6 +54,10 @@ def test_the_process_is_pinned_and_the_result_says_to_what(bundle: Path, tmp_pat
     result = json.loads((path.parent / "result.json").read_bytes())
     assert result["pinned_cpus"] == result["cpus"]
     assert len(result["cpus"]) == 1
+    assert (result["cores"], result["cpu_parts"]) == (
+        _machine.physical_cores(),
+        _machine.cpu_parts(),
+    )  # of all its CPUs
     assert os.sched_getaffinity(0) == before  # edgekit itself is not
 
 
