@@ -71,7 +71,12 @@ def _name(path: Path) -> str:
 def _read(path: Path) -> _Read:
     if not path.is_dir():
         return _Read(path, _report(path))
-    manifest = bundles.verify(path)
+    try:
+        manifest = bundles.verify(path)
+    except BadBundle as error:
+        if str(path) in error.message:
+            raise
+        raise BadBundle(f"{path}: {error.message}", error.remedy) from error
     report = _report(path / "report.json")
     model = next(entry.sha256 for entry in manifest.files if entry.path == manifest.model_file)
     if report.model_sha256 != model:

@@ -25,6 +25,7 @@ _BETTER_UNITS: Mapping[str, Better] = {
 }  # fmt: skip
 _CLOCKS = ("ms", "tokens/s", "yes/no")
 _FILES = ("model file", "bundle on disk")
+_MOST_NAMED = 4
 # Of each task, the figure that says how close to the original a bundle is, and whether 1 is perfect or 0.
 FIDELITY: Mapping[str, str] = {
     "embedding": "mean cosine",
@@ -238,7 +239,11 @@ def _why_not(columns: Sequence[Column], index: int, held: Sequence[int], is_time
         return "it was measured on another machine"
     sha256 = column.report.model_sha256
     same = next((columns[each].key for each in held if columns[each].report.model_sha256 == sha256), None)
-    return f"its model file is that of {same}" if same else "a figure is unknown"
+    return (
+        f"its model file is that of {same}, and where their times differ the machine did"
+        if same
+        else "a figure is unknown"
+    )
 
 
 def _bundles(columns: Sequence[Column], group: Sequence[int]) -> int:
@@ -263,6 +268,13 @@ def _named(column: Column) -> str:
     return f"{column.key} ({column.report.strategy}{missed})"
 
 
+def _listed(keys: Sequence[str]) -> str:
+    """As a sentence names them; of many the first."""
+    if len(keys) > _MOST_NAMED:
+        return f"{', '.join(keys[: _MOST_NAMED - 1])} and {len(keys) - _MOST_NAMED + 1} others"
+    return " and ".join([*([", ".join(keys[:-1])] if len(keys) > 1 else []), keys[-1]])
+
+
 def told(comparison: Comparison) -> list[str]:
     """What the frontier says, in sentences; then what does not compare."""
     lines = []
@@ -272,7 +284,7 @@ def told(comparison: Comparison) -> list[str]:
         names = ", ".join(_named(columns[index]) for index in found.optimal)
         lines.append(f"Pareto-optimal in {goals}: {names}.")
         for index, others in found.beaten.items():
-            by = " and ".join(columns[other].key for other in others)
+            by = _listed([columns[other].key for other in others])
             lines.append(f"{_named(columns[index])} is beaten by {by}: better in none of them.")
         lines += [f"{columns[index].key} is not held against them: {why}." for index, why in found.left_out.items()]
     if not comparison.is_one_machine:

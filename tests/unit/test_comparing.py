@@ -158,8 +158,12 @@ def test_bundles_are_verified_and_of_one_source(tmp_path: Path) -> None:
     same = bundle(tmp_path / "same", "0" * 64, content=b"z", model="renamed")
     assert [column.name for column in compare(one, same).columns] == ["one", "same"]
     (same / "onnx/model.onnx").write_bytes(b"!")
-    with pytest.raises(BadBundle, match="was changed"):
+    with pytest.raises(BadBundle, match=rf"^{same}: onnx/model.onnx was changed"):
         compare(one, same)
+    (same / "edgekit.json").unlink()
+    with pytest.raises(BadBundle) as caught:
+        compare(one, same)
+    assert str(caught.value).count(str(same)) == 1
 
 
 def test_a_bundle_whose_report_is_of_another_model_file_is_refused(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_bundle_measured_twice_does_not_beat_itself() -> None:
     found = compared(bundle(1, p50_ms=3.0), bundle(2, 0.999, 5.0, 40), bundle(1, p50_ms=2.0))
     assert found.frontier is not None
     assert found.frontier.columns == (0, 1)
-    assert found.frontier.left_out == {2: "its model file is that of A"}
+    assert found.frontier.left_out == {2: "its model file is that of A, and where their times differ the machine did"}
 
 
 def test_fidelity_on_other_questions_is_not_ranked() -> None:
@@ -92,6 +92,13 @@ def test_what_is_beaten_is_named_with_what_beats_it() -> None:
     sentences = told(found)
     assert sentences[0].startswith("Pareto-optimal in 1 - mean cosine, latency p50 and model file: A (onnx-int8), C")
     assert "B (onnx-int8) is beaten by A" in sentences[1]
+
+
+def test_of_many_that_beat_one_the_first_are_named() -> None:
+    worse = [full_report(0.99 - 0.001 * n, 1.0 + n, 10.0 + n, model_sha256=f"{n:064x}") for n in range(6)]
+    lines = told(side_by_side([Column(chr(65 + n), f"b{n}", each) for n, each in enumerate(worse)]))
+    by = [line.partition("beaten by ")[2].partition(":")[0] for line in lines if "beaten by" in line]
+    assert by == ["A", "A and B", "A, B and C", "A, B, C and D", "A, B, C and 2 others"]
 
 
 def test_an_emulated_column_has_no_time_and_is_told_as_emulated() -> None:
