@@ -279,7 +279,13 @@ def told(comparison: Comparison) -> list[str]:
     """What the frontier says, in sentences; then what does not compare."""
     lines = []
     found, columns = comparison.frontier, comparison.columns
-    if found is not None:
+    if found is None:
+        same = _bundles(columns, range(len(columns))) == 1
+        why = (
+            "Every report is of the same model file" if same else "No two bundles share fidelity and size on one scale"
+        )
+        lines.append(f"{why}, so there is nothing to weigh.")
+    else:
         goals = " and ".join([", ".join(each.title for each in found.objectives[:-1]), found.objectives[-1].title])
         names = ", ".join(_named(columns[index]) for index in found.optimal)
         lines.append(f"Pareto-optimal in {goals}: {names}.")

@@ -19,8 +19,6 @@ def parts(comparison: Comparison) -> list[Html]:
     )
     sentences = [element("p", sentence) for sentence in told(comparison)]
     charts = [] if comparison.frontier is None else [pareto_chart(comparison.columns, comparison.frontier)]
-    if not sentences:
-        sentences = [element("p", "No two reports share fidelity and size on one scale, so there is nothing to weigh.")]
     return [
         heading,
         section("What no other beats", join(sentences), *charts),

@@ -115,6 +115,10 @@ def test_one_bundle_alone_has_no_frontier() -> None:
     found = compared(bundle(1), bundle(1, host=ELSEWHERE))
     assert found.frontier is None
     assert found.value()["pareto"] is None
+    assert told(found)[0] == "Every report is of the same model file, so there is nothing to weigh."
+    apart = compared(bundle(1), bundle(2, evaluated_on="others"))
+    assert apart.frontier is None
+    assert told(apart)[0] == "No two bundles share fidelity and size on one scale, so there is nothing to weigh."
 
 
 def test_the_table_marks_best_and_missed_and_keeps_to_its_width() -> None:
