@@ -59,17 +59,12 @@ def validate(
     progress.step("verify the bundle")
     manifest = bundles.verify(folder)
     source = _source(manifest, model, allow_pickle, trust_remote_code)
-    profile = (
-        device
-        if isinstance(device, DeviceProfile)
-        else load_profile(device or manifest.device.name, measure_host="cached")
-    )
+    profile = _profile(device or manifest.device.name)
     limits = _limits(manifest, profile)
     data = read_eval(Path(eval_file), source) if eval_file is not None else None
     here, there = _threads(kind, threads, profile)
     created_utc = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    seen = histories.observations(histories.read(past), profile)
-    setting = setting_for(profile, limits, Preferences(threads=threads), seen)
+    setting = _setting(profile, limits, threads, past)
     with (
         open_target(target, Conditions(profile, there, progress, manifest.engine)) as place,
         tempfile.TemporaryDirectory(prefix="edgekit-validate-") as name,
@@ -79,17 +74,9 @@ def validate(
         original = validation.consult(source, here, data, limits, scratch)
         baseline = _baseline(manifest, source, setting, scratch) if place.times else None
         progress.step(f"measure and compare on {place.name}")
+        answers, limit = scratch / "answers", validation.memory_limit(limits, profile)
         examined = validation.examine(
-            folder,
-            source,
-            original,
-            manifest.engine,
-            there,
-            baseline,
-            scratch / "answers",
-            place,
-            goldens=True,
-            limit=validation.memory_limit(limits, profile),
+            folder, source, original, manifest.engine, there, baseline, answers, place, goldens=True, limit=limit
         )
         candidate = offered(manifest.strategy, source, as_timed(setting, examined))
         notes = candidate.notes if candidate is not None else ()
@@ -97,6 +84,15 @@ def validate(
         if place.kind == "local":
             report = remembered("validate", report, manifest, source, setting, here, examined, past)
         return report.model_copy(update={"plan": manifest.plan})
+
+
+def _profile(device: str | DeviceProfile) -> DeviceProfile:
+    return device if isinstance(device, DeviceProfile) else load_profile(device, measure_host="cached")
+
+
+def _setting(profile: DeviceProfile, limits: Limits, threads: int | None, past: Path | None) -> Setting:
+    seen = histories.observations(histories.read(past), profile)
+    return setting_for(profile, limits, Preferences(threads=threads), seen)
 
 
 def _threads(kind: str, asked: int | None, profile: DeviceProfile) -> tuple[int, int]:
