@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from edgekit.device import DeviceProfile
 from edgekit.findings.rows import cpu_of, row
 from edgekit.limits import Limits
+from edgekit.planner import ram_limit
 from edgekit.report import Row, show
 from edgekit.targets.control_groups import machine_limit_bytes
 from edgekit.validation import Examined, Limited
@@ -31,9 +32,11 @@ def limited_rows(task: str, examined: Examined, limits: Limits) -> list[Row]:
 
 
 def limited_notes(task: str, examined: Examined, limits: Limits, device: DeviceProfile) -> list[str]:
-    limited = examined.limited
+    limited, target = examined.limited, examined.target
     if limited is None:
-        return []
+        if target.kind == "local" or not target.times or ram_limit(limits, device) is None:
+            return []
+        return [f"the memory limit was held against what was measured: nothing enforced it on {target.name}"]
     if limited.held is None:
         return [f"the memory limit was held against what was measured, and not enforced: {limited.told}"]
     told = [

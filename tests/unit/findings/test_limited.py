@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from fixtures.measured import MIB, Measured, candidate, counting_anonymous, report, row, with_ram
 
 from edgekit import attempts
 from edgekit.findings import RUNS_WITHIN
+from edgekit.findings.limited import limited_notes
 from edgekit.limits import Limits
 from edgekit.manifest import Manifest
 from edgekit.report import Report, show, show_limit
 from edgekit.targets import MemoryLimit
-from edgekit.validation import Limited, memory_limit
+from edgekit.validation import Examined, Limited, memory_limit
 
 
 def within(held: bool | None = True, limit_mib: int = 200, elsewhere_mib: int = 40, **result: Any) -> Limited:
@@ -102,6 +104,12 @@ def test_where_nothing_can_be_limited_the_report_says_so(tmp_path: Path, manifes
     assert not [each for each in found.rows if each.name == RUNS_WITHIN]
     assert any("not enforced: this system has neither" in note for note in found.notes)
     assert not [each for each in reported(tmp_path, manifest, None).rows if "within" in each.name]
+
+
+@pytest.mark.parametrize(("kind", "times", "told"), [("ssh", True, 1), ("emulated", False, 0), ("local", True, 0)])
+def test_where_a_target_enforces_no_limit_the_report_says_so(kind: str, times: bool, told: int) -> None:
+    examined = cast(Examined, SimpleNamespace(limited=None, target=SimpleNamespace(kind=kind, times=times, name=kind)))
+    assert len(limited_notes("embedding", examined, Limits(), with_ram(200 * MIB))) == told
 
 
 def test_a_limit_beyond_this_machine_s_memory_is_told(tmp_path: Path, manifest: Manifest) -> None:
