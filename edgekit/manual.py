@@ -8,7 +8,7 @@ _TOP = """edgekit: pack a trained model for an edge device, and prove that it fi
 
     edgekit pack MODEL --device DEVICE     choose, export, quantize, validate, write a bundle
     edgekit plan MODEL --device DEVICE     what pack would try, and what not and why; writes nothing
-    edgekit validate BUNDLE                measure a bundle on this machine
+    edgekit validate BUNDLE --on TARGET    measure a bundle here, on an emulated CPU, over ssh or adb
     edgekit compare A B ...                lay bundles side by side
     edgekit run BUNDLE TEXT...             run a bundle as an app would
     edgekit inspect MODEL|BUNDLE           what it is: task, family, tensors, files
@@ -71,8 +71,8 @@ Example:  edgekit plan ./my-llama --device raspberry-pi-5-8gb --context 4096 --e
 
 _VALIDATE = """edgekit validate BUNDLE [flags]
 
-Verifies the bundle, replays its goldens, and measures load time, latency and memory in a fresh process on this
-machine. Fidelity needs the source model: the one it was packed from if it is still there unchanged, or --model.
+Verifies the bundle, replays its goldens, and measures load time, latency and memory in a fresh process, here or on
+another target; on an emulated CPU its answers and kernels alone. Fidelity needs the source model: the one it was packed from if it is still there unchanged, or --model.
 The bundle is not changed. Exit status 31 if a limit is missed.
 
   --model MODEL      the original to compare with
