@@ -183,7 +183,8 @@ def validate(
             write_file(wanted["--html"], page(report, read_manifest(Path(bundle))), force=replace)
         missed = ", ".join(row.name for row in report.missed)
         error = LimitMissed(f"{bundle} missed {missed}", "the table shows by how much") if missed else None
-        return Outcome(report.model_dump(mode="json"), to_text(report), error)
+        written = "".join(f"\n{flag[2:]}: {path}" for flag, path in wanted.items())
+        return Outcome(report.model_dump(mode="json"), to_text(report) + written, error)
 
     return Call(run)
 
@@ -324,7 +325,7 @@ def targets_prepare(
 ) -> Call:
     anew, address = flags.yes("--force", force), {} if mirror is None else {"mirror": mirror}
     if download is not None and (from_ is not None or anew):
-        raise UsageError("--download fetches and prepares nothing", "give it without --from and --force")
+        raise UsageError("--download only fetches: nothing is prepared", "give it without --from and --force")
     if from_ is not None and mirror is not None:
         raise UsageError("--from fetches nothing", "give it without --mirror")
 

@@ -165,6 +165,8 @@ def _line(name: str, columns: Sequence[Column]) -> Line:
     best: set[int] = set()
     if better is not None:
         for group in _groups(columns, _scale(name, first.unit)):
+            if _bundles(columns, group) < 2:  # one bundle measured twice is not better than itself
+                continue
             best |= _best(
                 {i: c.measured for i in group if (c := cells[i]) and c.measured is not None}, first.unit, better
             )

@@ -72,8 +72,9 @@ Example:  edgekit plan ./my-llama --device raspberry-pi-5-8gb --context 4096 --e
 _VALIDATE = """edgekit validate BUNDLE [flags]
 
 Verifies the bundle, replays its goldens, and measures load time, latency and memory in a fresh process, here or on
-another target; on an emulated CPU its answers and kernels alone. Fidelity needs the source model: the one it was packed from if it is still there unchanged, or --model.
-The bundle is not changed. Exit status 31 if a limit is missed.
+another target; on an emulated CPU its answers and kernels alone. Needs the source model to compare with: the one it
+was packed from if it is still there unchanged, or --model. The bundle is not changed.
+Exit status 31 if a limit is missed.
 
   --model MODEL      the original to compare with
   --eval FILE        as for pack
@@ -131,7 +132,8 @@ Example:  edgekit devices detect > my-box.toml && edgekit devices check my-box.t
 
 _TARGETS = """edgekit targets list                      where a bundle can be validated, and whether that is ready
 edgekit targets prepare [WHAT ...]        fetch and build, once, what emulated CPUs need
-edgekit targets clean [WHAT]              remove that again; of ssh:USER@HOST or adb:SERIAL what was copied there
+edgekit targets clean [NAME]              remove that again: qemu, an architecture or one of its engines; of
+                                          ssh:USER@HOST or adb:SERIAL what was copied there
 
 WHAT is an architecture (aarch64, x86_64), a CPU (cortex-a76) or a device (raspberry-pi-5-8gb); nothing means all.
 Needs apt and pip, not root. An emulated CPU shows that a bundle starts there, what it answers and which kernels it

@@ -144,6 +144,8 @@ def _source(
             f"{model} cannot be opened" if model is not None else "the model this bundle was packed from is not there"
         )
         remedy = "give the model it was packed from" if model is not None else "give it with --model"
+        if manifest.kind == "module" and model is None:
+            remedy += "; a torch module in Python: edgekit.validate(bundle, model=edgekit.from_torch(...))"
         raise WrongOriginal(f"{what}: {error.message}", remedy) from error
     if found != manifest.provenance.source_sha256:
         raise WrongOriginal(

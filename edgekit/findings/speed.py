@@ -77,10 +77,11 @@ def own_ms(task: str, measurement: Measurement) -> tuple[float, ...]:
 
 
 def baseline_told(examined: Examined) -> str:
+    """What speed was held against, empty where it was not."""
     if not examined.target.times:
-        return "nothing: no time was measured"
+        return ""
     if examined.measurement.samples("baseline_latency_ms"):
         return "the fp32 model in the same engine, timed in turn with the bundle"
     if examined.target.kind != "local":
-        return "nothing: the fp32 model was not run there"
+        return ""
     return f"{examined.original.description}, timed before the bundle on the same machine"

@@ -160,7 +160,7 @@ def swatch(kind: str) -> Html:
 def _ratio(report: Report) -> str:
     ratio = report.figure("latency over fp32")
     if ratio is None:
-        return f"speed is held against {report.baseline}."
+        return f"speed is held against {report.baseline or 'nothing'}."
     faster = f"{1 / ratio:.3g} times as fast" if 0 < ratio < 1 else "slower" if ratio > 1 else "as fast"
     return f"{show(ratio, 'x')} the median of {report.baseline}: {faster}."
 

@@ -43,7 +43,7 @@ def machine(report: Report, device: str) -> Html:
             ("system", host.system),
             ("compared with", report.reference),
             ("compared on", report.evaluated_on),
-            ("speed against", report.baseline),
+            ("speed against", report.baseline or "nothing"),
             ("measured at", report.created_utc),
         ]
     )

@@ -44,7 +44,8 @@ def opened(rest: str, conditions: Conditions) -> Iterator[Emulated]:
     named = rest or conditions.device.cpu.qemu_cpu
     if not named:
         raise UsageError(
-            f"the profile {conditions.device.name} names no CPU to emulate", "name one: --on emulated:cortex-a76"
+            f"the profile {conditions.device.name} names no CPU to emulate",
+            "name one: --on emulated:cortex-a76, or of x86 without VNNI emulated:Haswell",
         )
     emulator = _needed(qemu(), named)
     cpu = find(named, emulator.folder)

@@ -39,7 +39,11 @@ def refuse(target: str, error: type[EdgekitError], said: str) -> None:
 
 def test_an_unknown_host_key_is_not_accepted_for_the_user(server: Server) -> None:
     (server.folder / "known_hosts").unlink()
-    refuse(server.target, TargetUnreachable, r"is not known here.* - compare and accept it by ssh -p \d+ \w+@127.0.0.1")
+    refuse(
+        server.target,
+        TargetUnreachable,
+        r"is not known here.* - compare and accept it by ssh -F \S+ -p \d+ \w+@127.0.0.1",
+    )
     assert not (server.folder / "known_hosts").exists()
 
 
@@ -60,13 +64,17 @@ def test_a_closed_port_is_told_in_ssh_s_words(server: Server) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         refuse(
-            f"ssh:root@127.0.0.1:{port}", TargetUnreachable, rf"port {port}: Connection refused - try ssh -p {port} "
+            f"ssh:root@127.0.0.1:{port}",
+            TargetUnreachable,
+            rf"port {port}: Connection refused - try ssh -F \S+ -p {port} ",
         )
 
 
 def test_who_is_not_let_in_is_told_what_to_try(server: Server) -> None:
     (server.folder / "authorized_keys").write_text("")
-    refuse(server.target, TargetUnreachable, r"lets nobody in: \S+ Permission denied \(publickey\)\. - have ssh -p")
+    refuse(
+        server.target, TargetUnreachable, r"does not let you in: \S+ Permission denied \(publickey\)\. - have ssh -F"
+    )
 
 
 def test_a_host_that_hangs_up_is_unreachable(server: Server) -> None:

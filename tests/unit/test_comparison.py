@@ -68,6 +68,11 @@ def test_a_bundle_measured_twice_does_not_beat_itself() -> None:
     assert found.frontier.left_out == {2: "its model file is that of A, and where their times differ the machine did"}
 
 
+def test_of_one_bundle_measured_twice_neither_is_the_better() -> None:
+    found = compared(bundle(1, p50_ms=2.0), bundle(1, p50_ms=3.0))
+    assert best(found, "latency p50") == []
+
+
 def test_fidelity_on_other_questions_is_not_ranked() -> None:
     found = compared(bundle(1, 0.99), bundle(2, 0.999, evaluated_on="the first 8 of 66 inputs"))
     assert best(found, "mean cosine") == []

@@ -27,7 +27,7 @@ from edgekit.errors import (
 from edgekit.targets.received import plain
 from edgekit.targets.ssh import refusals
 from edgekit.targets.ssh.agent import protocol, source
-from edgekit.targets.ssh.destination import Destination
+from edgekit.targets.ssh.destination import CONFIGURATION, Destination
 
 _CONNECT_S = 20
 _PING_S = 15.0
@@ -226,7 +226,7 @@ def _ssh(to: Destination) -> subprocess.Popen[bytes]:
     program = shutil.which("ssh")
     if program is None:
         raise MissingTool("ssh is not installed here", "install OpenSSH's client (apt install openssh-client)")
-    config = os.environ.get("EDGEKIT_SSH_CONFIG")
+    config = os.environ.get(CONFIGURATION)
     options = {
         "BatchMode": "no" if sys.stdin.isatty() and sys.stderr.isatty() else "yes",
         "ConnectTimeout": str(_CONNECT_S),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from dataclasses import dataclass
 
 from edgekit.errors import UsageError
+
+# Names another configuration file than the user's own.
+CONFIGURATION = "EDGEKIT_SSH_CONFIG"
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,10 @@ class Destination:
     @property
     def command(self) -> str:
         """What a person would type to reach it."""
+        setup = os.environ.get(CONFIGURATION)
+        file = f"-F {shlex.quote(setup)} " if setup else ""
         port = f"-p {self.port} " if self.port else ""
-        return f"ssh {port}{f'{self.user}@' if self.user else ''}{self.host}"
+        return f"ssh {file}{port}{f'{self.user}@' if self.user else ''}{self.host}"
 
 
 def destination(rest: str) -> Destination:
@@ -41,7 +48,9 @@ def destination(rest: str) -> Destination:
         r"(?:(?P<user>[^@\s:-][^@\s:]*)@)?(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[\w][\w.-]*))(?::(?P<port>\d+))?",
         rest,
     )
-    port = int(found["port"]) if found and found["port"] else None
-    if not found or (port is not None and not 0 < port < 65536):
+    if not found:
         raise UsageError(f"ssh:{rest} names no host", "write ssh:USER@HOST, ssh:USER@HOST:PORT or ssh:ALIAS")
+    port = int(found["port"]) if found["port"] else None
+    if port is not None and not 0 < port < 65536:
+        raise UsageError(f"the port of ssh:{rest} is {port}", "ports are 1 to 65535")
     return Destination(rest, found["six"] or found["host"], found["user"], port)

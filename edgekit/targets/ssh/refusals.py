@@ -33,7 +33,7 @@ def of_ssh(to: Destination, words: Sequence[str]) -> EdgekitError:
     said = said or (words[-1] if words else "ssh ended without a word")
     if "Permission denied" in said:
         return TargetUnreachable(
-            f"{to.name} lets nobody in: {said}", f"have {to.command} work without a question first"
+            f"{to.name} does not let you in: {said}", f"have {to.command} work without a question first"
         )
     return TargetUnreachable(f"{to.name} cannot be reached: {said}", f"try {to.command}")
 

@@ -155,7 +155,7 @@ def test_clean_also_removes_what_another_layout_left(home: Path, source: Path) -
         (["--engine", "torch"], 2, "there is no engine 'torch' - choose one of onnxruntime, llama.cpp, all"),
         (["--mirror", "debian.org"], 2, "is no address of a Debian archive"),
         (["--mirror", "http://x/ trixie main\ndeb http://evil"], 2, "is no address of a Debian archive"),
-        (["--download", "d", "--from", "d"], 2, "--download fetches and prepares nothing"),
+        (["--download", "d", "--from", "d"], 2, "--download only fetches: nothing is prepared"),
         (["--from", "nothing-there"], 60, "there is no index.json in nothing-there"),
         (["--frm", "d"], 2, "did you mean --from?"),
         (["--mirror", CLOSED], 60, f"fetching from {CLOSED} failed"),

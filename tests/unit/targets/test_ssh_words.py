@@ -54,13 +54,24 @@ def test_destinations(rest: str, host: str, user: str | None, port: int | None, 
 @pytest.mark.parametrize(
     "rest",
     [
-        *("", "@", "pi@", "a b", "-oProxyCommand=touch", "pi@-oProxyCommand=touch", "-l@host", "host:0", "host:65536"),
-        *("host:", "host:22:23", "ho;st", "$(host)", "host\n"),
+        *("", "@", "pi@", "a b", "-oProxyCommand=touch", "pi@-oProxyCommand=touch", "-l@host", "host:"),
+        *("host:22:23", "ho;st", "$(host)", "host\n"),
     ],
 )
 def test_what_names_no_host_is_refused(rest: str) -> None:
     with pytest.raises(UsageError, match="names no host - write ssh:USER@HOST"):
         destination(rest)
+
+
+@pytest.mark.parametrize("rest", ["host:0", "pi@host:65536", "[::1]:99999"])
+def test_a_port_that_is_none_is_refused(rest: str) -> None:
+    with pytest.raises(UsageError, match=r"the port of ssh:.* is \d+ - ports are 1 to 65535"):
+        destination(rest)
+
+
+def test_what_a_person_is_told_to_type_reads_the_same_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEKIT_SSH_CONFIG", "my ssh/config")
+    assert destination("pi@board:2222").command == "ssh -F 'my ssh/config' -p 2222 pi@board"
 
 
 @given(st.text(max_size=30))
@@ -92,7 +103,7 @@ def test_a_changed_host_key_tells_where_it_stands_and_how_to_check() -> None:
         (["ssh: connect to host raspberrypi port 2222: Connection refused"], "cannot be reached: .*refused - try ssh"),
         (
             ["x", "pi@raspberrypi: Permission denied (publickey)."],
-            "lets nobody in: pi@.* - have ssh .* without a quest",
+            "does not let you in: pi@.* - have ssh .* without a quest",
         ),
         (["kex_exchange_identification: read: Connection reset by peer"], "cannot be reached: kex_exchange"),
         ([], "cannot be reached: ssh ended without a word"),
