@@ -59,10 +59,28 @@ class EmbeddingSpec(_Strict):
     width: Annotated[int, Field(ge=1)]
 
 
+class Turn(_Strict):
+    """What stands before and after a message's content."""
+
+    before: str
+    after: str
+
+
+class ChatFormat(_Strict):
+    """A chat template that is no more than a string of turns, for runtimes without Jinja. See docs/manifest.md."""
+
+    start: str
+    no_system: str
+    turns: dict[Literal["system", "user", "assistant"], Turn]
+    answer: str
+    strip: bool
+
+
 class GenerationSpec(_Strict):
     context_tokens: Annotated[int, Field(ge=1)]
     eos_token_ids: tuple[int, ...]
     chat_template: BundlePath | None
+    chat_format: ChatFormat | None = None
 
 
 class Memory(_Strict):
@@ -79,6 +97,7 @@ class Device(_Strict):
     name: str
     title: str
     ram_budget_bytes: int | None
+    threads: Annotated[int, Field(ge=1)] | None = None
 
 
 class Tried(_Strict):

@@ -66,13 +66,15 @@ EDGEKIT_API const char *edgekit_code_name(edgekit_code code);
 
 typedef struct edgekit_options {
     size_t struct_bytes;          /* sizeof(edgekit_options), set by edgekit_options_init */
-    int32_t threads;              /* 0: the physical cores this process may use */
+    int32_t threads;              /* 0: the manifest's device.threads, at most the physical cores there are */
     int32_t low_memory;           /* nonzero: less private memory for less speed */
     int32_t skip_verify;          /* nonzero: leave out the hashes, of a folder verified before */
     int32_t context_tokens;       /* 0: the manifest's */
     uint64_t memory_budget_bytes; /* 0: none; held against the measured peak before anything is loaded */
     const char *engine_library;   /* path of libonnxruntime or libllama; NULL: the system's loader looks for it */
     const char *model_file;       /* NULL: the bundle's; another file of the same kind, to be compared with it */
+    const char *text_library;     /* path of onnxruntime-extensions' library (libortextensions), for tokenizers that
+                                     this runtime lacks (byte-level BPE, Unigram); NULL: looked for by name */
 } edgekit_options;
 
 EDGEKIT_API void edgekit_options_init(edgekit_options *options);
@@ -161,6 +163,96 @@ EDGEKIT_API edgekit_code edgekit_greedy(edgekit_session *session, const int32_t 
  * says so. `width` must be the manifest's embedding.width. */
 EDGEKIT_API edgekit_code edgekit_embed_ids(edgekit_session *session, const int32_t *ids, size_t id_count,
                                            float *vector, size_t width, edgekit_error *error);
+
+/* Text. UTF-8, or BAD_INPUT. A bundle whose tokenizer is neither WordPiece, nor the engine's own vocabulary, nor one
+ * that onnxruntime-extensions knows and is there for, has none: WRONG_TASK or LOAD_FAILED, with what to do. */
+
+/* Ids with the special tokens the model wants, never truncated; *ids is freed with edgekit_ids_free. */
+EDGEKIT_API edgekit_code edgekit_tokenize(edgekit_session *session, const char *text, int32_t **ids, size_t *count,
+                                          edgekit_error *error);
+EDGEKIT_API void edgekit_ids_free(int32_t *ids);
+
+/* The manifest's embedding.width; 0 for other bundles. */
+EDGEKIT_API size_t edgekit_embedding_width(const edgekit_session *session);
+
+/* The vector of one text, cut to the manifest's max_tokens. `width` must be edgekit_embedding_width. */
+EDGEKIT_API edgekit_code edgekit_embed(edgekit_session *session, const char *text, float *vector, size_t width,
+                                       edgekit_error *error);
+
+/* `start` and `end` are offsets into the text in bytes of UTF-8, of a token's label; 0 and 0 otherwise. */
+typedef struct edgekit_label {
+    const char *label;
+    float score;
+    size_t start, end;
+} edgekit_label;
+
+typedef struct edgekit_labels edgekit_labels;
+EDGEKIT_API size_t edgekit_labels_count(const edgekit_labels *labels);
+/* Lives until edgekit_labels_free. NULL past the last one. */
+EDGEKIT_API const edgekit_label *edgekit_labels_at(const edgekit_labels *labels, size_t index);
+/* Also after the session was closed. NULL is allowed. */
+EDGEKIT_API void edgekit_labels_free(edgekit_labels *labels);
+
+/* Text classification: every label with its score, best first, of a text or, where `pair` is not NULL, of two. Token
+ * classification (`pair` is NULL): one label a token, in the text's order, special tokens left out. */
+EDGEKIT_API edgekit_code edgekit_classify(edgekit_session *session, const char *text, const char *pair,
+                                          edgekit_labels **labels, edgekit_error *error);
+
+/* Image classification of decoded pixels, uint8 [height, width, 3], resized, cropped and normalised as the manifest
+ * says. Every label with its score, best first. */
+EDGEKIT_API edgekit_code edgekit_classify_pixels(edgekit_session *session, const uint8_t *rgb, int32_t height,
+                                                 int32_t width, edgekit_labels **labels, edgekit_error *error);
+
+/* Generation (llama.cpp bundles with a causal language model) */
+
+typedef struct edgekit_generation {
+    size_t struct_bytes;     /* sizeof(edgekit_generation), set by edgekit_generation_init */
+    int32_t max_tokens;      /* 0: 256, or what the context leaves if that is less */
+    float temperature;       /* 0: the most likely token each time */
+    float top_p;             /* 1: no cut */
+    uint64_t seed;           /* used where has_seed is nonzero: the same answer on the same machine */
+    int32_t has_seed;
+    const char *const *stop; /* the answer ends before any of these; no part of one is emitted */
+    size_t stop_count;
+    int32_t no_special_tokens; /* nonzero: `prompt` has its special tokens spelt out already (a rendered chat) */
+} edgekit_generation;
+
+EDGEKIT_API void edgekit_generation_init(edgekit_generation *options);
+
+/* A piece of the answer: whole UTF-8 characters, ends with a zero byte, lives for the callback, which runs on the
+ * calling thread. Nonzero stops: the call then returns CANCELLED. */
+typedef int (*edgekit_on_text)(const char *text, void *user);
+
+/* The continuation of `prompt`. `options` may be NULL. PROMPT_TOO_LONG and as edgekit_run. */
+EDGEKIT_API edgekit_code edgekit_generate(edgekit_session *session, const char *prompt,
+                                          const edgekit_generation *options, edgekit_on_text on_text, void *user,
+                                          edgekit_error *error);
+
+typedef struct edgekit_message {
+    const char *role; /* "system" (first only), "user", "assistant" */
+    const char *content;
+} edgekit_message;
+
+/* The assistant's answer, by the manifest's generation.chat_format. WRONG_TASK where the bundle has none: its template
+ * is more than a string of turns, and the app must render it and call edgekit_generate with `no_special_tokens`. */
+EDGEKIT_API edgekit_code edgekit_chat(edgekit_session *session, const edgekit_message *messages, size_t message_count,
+                                      const edgekit_generation *options, edgekit_on_text on_text, void *user,
+                                      edgekit_error *error);
+
+/* Self-test: the goldens packed with the model, replayed on this device. */
+
+typedef struct edgekit_golden {
+    const char *name;
+    int32_t passed;
+    double difference; /* NaN: what was answered does not compare with what was expected */
+    double tolerance;
+} edgekit_golden;
+
+typedef struct edgekit_goldens edgekit_goldens;
+EDGEKIT_API edgekit_code edgekit_self_test(edgekit_session *session, edgekit_goldens **goldens, edgekit_error *error);
+EDGEKIT_API size_t edgekit_goldens_count(const edgekit_goldens *goldens);
+EDGEKIT_API const edgekit_golden *edgekit_goldens_at(const edgekit_goldens *goldens, size_t index);
+EDGEKIT_API void edgekit_goldens_free(edgekit_goldens *goldens);
 
 #ifdef __cplusplus
 }
