@@ -26,6 +26,8 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("EDGEKIT_HISTORY", "none")
         # Emulators and what runs in them: prepared once, by make.
         patch.setenv("EDGEKIT_TARGETS", os.environ.get("EDGEKIT_TARGETS") or str(_ROOT / ".targets"))
+        # npm packages: fetched once, by make.
+        patch.setenv("EDGEKIT_NODE", os.environ.get("EDGEKIT_NODE") or str(_ROOT / ".node"))
         yield
 
 
