@@ -57,7 +57,7 @@ def stage(
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(artifact.folder, folder, copy_function=_link_or_copy)
     _copy_companions(model, folder)
-    shutil.copytree(runtime("python"), folder / "runtime", ignore=_RUNTIME_LEFT_OUT)
+    shutil.copytree(runtime("python"), folder / "runtime" / "python", ignore=_RUNTIME_LEFT_OUT)
     draft = _draft(folder, artifact, model, device, limits, created_utc)
     (folder / MANIFEST_NAME).write_text(draft.to_json(), encoding="utf-8")
     return Staged(folder, artifact, draft)
@@ -299,11 +299,11 @@ Validation: {report.status}.
 ## Command line
 
     pip install {_REQUIREMENTS[draft.engine]}{" tokenizers" if draft.text and draft.text.tokenizer else ""}
-    python runtime/run.py{argument}
+    python runtime/python/run.py{argument}
 
 ## Python
 
-    import sys; sys.path.insert(0, "runtime")
+    import sys; sys.path.insert(0, "runtime/python")
     import edgekit_runtime as rt
     with rt.open(".") as session:
         {call}

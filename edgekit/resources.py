@@ -23,6 +23,19 @@ def runtime(language: str) -> Path:
     return _root() / "runtimes" / language
 
 
+def probe_runtime(bundle: Path) -> Path:
+    """The folder whose `edgekit_runtime` measures the bundle: the bundle's own, or edgekit's where it carries none."""
+    own = bundle.resolve() / "runtime" / "python"
+    return own if (own / "edgekit_runtime" / "probe.py").is_file() else runtime("python")
+
+
+def probe_note(bundle: Path) -> str | None:
+    """What a report says where the bundle was measured by another wrapper than its own."""
+    if probe_runtime(bundle) != runtime("python"):
+        return None
+    return "the bundle carries no Python wrapper in runtime/python: edgekit's own measured it"
+
+
 def sample_text() -> Path:
     """The small multilingual text that fidelity is measured on when the user gives none."""
     return _PACKAGE / "data" / "multilingual.txt"

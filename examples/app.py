@@ -16,7 +16,8 @@ import numpy as np
 
 
 def main(bundle: str, *texts: str) -> None:
-    sys.path.insert(0, str(Path(bundle) / "runtime"))  # or copy the folder into the app, or install edgekit-runtime
+    # Or copy that folder into the app, or install edgekit-runtime.
+    sys.path.insert(0, str(Path(bundle) / "runtime" / "python"))
     import edgekit_runtime as rt
 
     with rt.open(bundle) as session:

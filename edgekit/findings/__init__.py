@@ -20,6 +20,7 @@ from edgekit.limits import Limits
 from edgekit.manifest import Manifest
 from edgekit.planner import ram_limit, whole_ram
 from edgekit.report import Host, Report, Row, is_within, judged, show, show_off
+from edgekit.resources import probe_note
 from edgekit.setting import measuring_threads
 from edgekit.strategies import Candidate
 from edgekit.validation import Examined
@@ -56,7 +57,7 @@ def build_report(
     is_host = is_device(examined, device)
     told = [
         *dict.fromkeys(notes),
-        *_notes(manifest, examined, device, limits),
+        *_notes(manifest, examined, device, limits, bundle),
         *_predictions(rows, everywhere=is_host),
     ]
     return Report(
@@ -105,7 +106,7 @@ def _host(examined: Examined) -> Host:
     )
 
 
-def _notes(manifest: Manifest, examined: Examined, device: DeviceProfile, limits: Limits) -> list[str]:
+def _notes(manifest: Manifest, examined: Examined, device: DeviceProfile, limits: Limits, bundle: Path) -> list[str]:
     """What a figure alone would not say."""
     target, told = examined.target, []
     if not target.times:
@@ -122,6 +123,7 @@ def _notes(manifest: Manifest, examined: Examined, device: DeviceProfile, limits
     told += limited_notes(manifest.task, examined, limits, device)
     told += unguarded_notes(examined, manifest.model_file)
     told += map(str, examined.measurement.result.get("notes") or ())
+    told += [note] if (note := probe_note(bundle)) is not None else []
     here, there = measuring_threads(device), default_threads(device)
     if target.kind == "local" and here < there:
         threads = int(examined.measurement.result["threads"])

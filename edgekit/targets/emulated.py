@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import TargetNotPrepared, UsageError, ValidationFailed
+from edgekit.resources import probe_runtime
 from edgekit.targets import Conditions, Kind, endings
 from edgekit.targets.guest import MAPS, START, SYSTEM_INFO, environment, last_doing, python_of, search_path, view
 from edgekit.targets.kernels import Listing, library_ranges
@@ -129,7 +130,7 @@ class _Guest:
     def _run(self, bundle: Path, folder: Path, asked: Path, timeout_s: float) -> tuple[int, str, Listing]:
         """(exit status, what it said on standard error, the instructions seen)."""
         root = self.root.folder / "root"
-        path = search_path([self.root.folder / "site", self.engine_site, bundle.resolve() / "runtime"])
+        path = search_path([self.root.folder / "site", self.engine_site, probe_runtime(bundle)])
         listing = Listing(self.cpu.arch)
         reading, writing = os.pipe()
         program = str(self.emulator.folder / f"qemu-{self.cpu.arch}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import ValidationFailed
-from edgekit.resources import use_python_runtime
+from edgekit.resources import probe_runtime, use_python_runtime
 from edgekit.targets import Conditions, Kind, MemoryLimit, OverLimit, endings
 from edgekit.targets.confinement import Fence, fence
 from edgekit.targets.control_groups import machine_limit_bytes
@@ -102,7 +102,7 @@ def _probe(bundle: Path, job: Path, timeout_s: float, fence: Fence | None = None
     """(exit status, what it said on standard error). Raises subprocess.TimeoutExpired, the process ended."""
     environment = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
     environment |= {
-        "PYTHONPATH": str(bundle.resolve() / "runtime"),
+        "PYTHONPATH": str(probe_runtime(bundle)),
         "PYTHONDONTWRITEBYTECODE": "1",
         "ORT_DISABLE_TELEMETRY": "1",
     }

@@ -66,7 +66,7 @@ def test_the_environments_are_as_bare_as_they_should_be(onnx_python: Path, llama
 
 
 def test_an_embedding_bundle_alone(onnx_python: Path, tmp_path: Path) -> None:
-    run = str(_packed(bundles.embedding_bundle, tmp_path / "b", "the sky is blue") / "runtime" / "run.py")
+    run = str(_packed(bundles.embedding_bundle, tmp_path / "b", "the sky is blue") / "runtime" / "python" / "run.py")
     told = _run(onnx_python, run, "the sky is blue", "grass", "the sky is blue").stdout
     assert "8 values" in told
     assert " 1.000" in told.splitlines()[-3]
@@ -79,14 +79,14 @@ def test_an_embedding_bundle_alone(onnx_python: Path, tmp_path: Path) -> None:
 
 
 def test_a_classifier_bundle_alone(onnx_python: Path, tmp_path: Path) -> None:
-    run = str(_packed(bundles.tagger_bundle, tmp_path / "b", "the sky is blue") / "runtime" / "run.py")
+    run = str(_packed(bundles.tagger_bundle, tmp_path / "b", "the sky is blue") / "runtime" / "python" / "run.py")
     assert "COLOUR  blue" in _run(onnx_python, run, "the sky is blue").stdout
     labels = json.loads(_run(onnx_python, run, "--json", "blue").stdout)["labels"]
     assert labels[0][0]["label"] == "COLOUR"
 
 
 def test_a_chat_bundle_alone(llama_python: Path, tmp_path: Path) -> None:
-    run = str(_packed(bundles.chain_bundle, tmp_path / "b", "A") / "runtime" / "run.py")
+    run = str(_packed(bundles.chain_bundle, tmp_path / "b", "A") / "runtime" / "python" / "run.py")
     answered = _run(llama_python, run, "oA")
     assert answered.stdout == "é🌍z!\n"
     assert answered.stderr == ""
@@ -96,7 +96,7 @@ def test_a_chat_bundle_alone(llama_python: Path, tmp_path: Path) -> None:
 
 def test_failures_are_one_line_with_the_errors_name(onnx_python: Path, llama_python: Path, tmp_path: Path) -> None:
     bundle = _packed(bundles.embedding_bundle, tmp_path / "b", "blue")
-    run = str(bundle / "runtime" / "run.py")
+    run = str(bundle / "runtime" / "python" / "run.py")
     wrong_engine = _run(llama_python, run, "blue", check=False)
     assert (wrong_engine.returncode, wrong_engine.stdout) == (1, "")
     assert wrong_engine.stderr.splitlines()[0].endswith("[LoadFailed]")
@@ -117,7 +117,7 @@ def test_a_golden_that_fails_is_told_by_the_exit_code(onnx_python: Path, tmp_pat
     cases["cases"][0]["expected"]["token_ids"][0] += 1
     (bundle / "golden.json").write_text(json.dumps(cases), encoding="utf-8")
     bundles.reseal(bundle)
-    run = str(bundle / "runtime" / "run.py")
+    run = str(bundle / "runtime" / "python" / "run.py")
     failed = _run(onnx_python, run, "--self-test", check=False)
     assert failed.returncode == 1
     assert "FAILED  first tokens" in failed.stdout
@@ -132,7 +132,7 @@ def test_a_bundle_runs_after_it_was_moved_and_made_read_only(onnx_python: Path, 
     for path in (moved, *moved.rglob("*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
     try:
-        assert "8 values" in _run(onnx_python, str(moved / "runtime" / "run.py"), "blue").stdout
+        assert "8 values" in _run(onnx_python, str(moved / "runtime" / "python" / "run.py"), "blue").stdout
     finally:
         for path in (moved, *moved.rglob("*")):
             path.chmod(0o755)
@@ -161,6 +161,6 @@ def test_the_runtime_is_a_package_of_its_own(onnx_python: Path, tmp_path: Path) 
 def test_running_twice_leaves_a_bundle_that_still_verifies(onnx_python: Path, tmp_path: Path) -> None:
     bundle = _packed(bundles.embedding_bundle, tmp_path / "b", "blue")
     for _ in range(2):
-        _run(onnx_python, str(bundle / "runtime" / "run.py"), "blue")
-    assert list((bundle / "runtime").rglob("*.pyc"))
+        _run(onnx_python, str(bundle / "runtime" / "python" / "run.py"), "blue")
+    assert list((bundle / "runtime" / "python").rglob("*.pyc"))
     rt.verify(bundle)

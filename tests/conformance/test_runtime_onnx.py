@@ -255,7 +255,7 @@ def test_nothing_is_written_into_a_fresh_home(tmp_path: Path) -> None:
     places = ("HOME", "USERPROFILE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "TMPDIR")
     environment = {name: str(home) for name in places} | {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
     folder = bundles.add_runtime(bundles.embedding_bundle(tmp_path / "b"))
-    command = [sys.executable, str(folder / "runtime" / "run.py"), "--json", "the sky"]
+    command = [sys.executable, str(folder / "runtime" / "python" / "run.py"), "--json", "the sky"]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=home)
     assert len(json.loads(ran.stdout)["embeddings"][0]) == bundles.WIDTH
     assert [path.name for path in home.rglob("*")] == []

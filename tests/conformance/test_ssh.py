@@ -142,9 +142,27 @@ def test_every_kind_of_bundle_answers_there_as_here(server: Server, tmp_path: Pa
 def run_here(bundle: Path, job_file: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "edgekit_runtime.probe", str(job_file), str(bundle)],
-        env=os.environ | {"PYTHONPATH": str(bundle / "runtime"), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"PYTHONPATH": str(bundle / "runtime" / "python"), "PYTHONDONTWRITEBYTECODE": "1"},
         check=True,
     )
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_bundle_without_a_python_wrapper_is_measured_by_edgekit_s(
+    server: Server, tmp_path: Path, older: bool
+) -> None:
+    """It is copied too, once; a wrapper where earlier versions put it is not taken for one."""
+    (tmp_path / "bundle").mkdir()
+    bundle = bundles.embedding_bundle(tmp_path / "bundle")
+    if older:
+        (bundle / "runtime" / "edgekit_runtime").mkdir(parents=True)
+        (bundle / "runtime" / "edgekit_runtime" / "__init__.py").write_text("raise SystemExit(3)", encoding="utf-8")
+        bundles.reseal(bundle)
+    wrapper = sum(path.stat().st_size for path in (bundles.RUNTIME / "edgekit_runtime").rglob("*.py"))
+    packed = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+    assert run(server, bundle, job(tmp_path / "first")) == wrapper + packed
+    assert run(server, bundle, job(tmp_path / "second")) == 0
+    assert (tmp_path / "second" / "embeddings.npy").is_file()
 
 
 def test_no_more_threads_run_than_that_machine_has_cores(server: Server, bundle: Path, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_the_installed_command_lists_the_devices(installed: Installed) -> None:
 
 def test_the_installed_command_packs_and_its_bundle_verifies_and_answers(installed: Installed, packed: Path) -> None:
     assert edgekit.verify(packed).status == "passed"
-    shipped = {path.name for path in (packed / "runtime" / "edgekit_runtime").iterdir()}
+    shipped = {path.name for path in (packed / "runtime" / "python" / "edgekit_runtime").iterdir()}
     assert {"__init__.py", "__main__.py", "py.typed"} <= shipped - {"__pycache__"}
     assert "every hash right" in installed.edgekit("verify", "bundle")
     vectors = json.loads(installed.edgekit("run", "bundle", "the sky", "the sea", "--json"))

@@ -198,7 +198,7 @@ def test_a_file_that_is_not_listed(bundle: Path, path: str) -> None:
 
 def test_compiled_python_of_the_runtime_is_no_change(bundle: Path) -> None:
     bundles.add_runtime(bundle)
-    cache = bundle / "runtime" / "edgekit_runtime" / "__pycache__"
+    cache = bundle / "runtime" / "python" / "edgekit_runtime" / "__pycache__"
     cache.mkdir()
     (cache / "probe.cpython-311.pyc").write_bytes(b"x")
     rt.verify(bundle)

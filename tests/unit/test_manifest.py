@@ -55,5 +55,5 @@ def test_no_path_with_a_dot_step_passes(parts: list[str], dots: str, at: int) ->
 
 
 def test_ordinary_paths_pass() -> None:
-    for path in ("a", "onnx/model.onnx", ".hidden/x", "a..b/c", "runtime/edgekit_runtime/__init__.py"):
+    for path in ("a", "onnx/model.onnx", ".hidden/x", "a..b/c", "runtime/python/edgekit_runtime/__init__.py"):
         assert FileEntry(path=path, size_bytes=0, sha256="0" * 64).path == path

@@ -20,7 +20,7 @@ import numpy as np
 
 from edgekit.errors import BadReport, ValidationFailed
 from edgekit.manifest import Manifest
-from edgekit.resources import use_python_runtime
+from edgekit.resources import probe_runtime, use_python_runtime
 from edgekit.targets import endings, received
 from edgekit.targets.ssh.files import of_job
 
@@ -136,7 +136,7 @@ def _encode(
     request = folder / "request.json"
     asked = {"bundle": str(bundle.resolve()), "texts": list(texts), "tokenize": [*texts, *tokenize]}
     request.write_text(json.dumps(asked), encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(bundle.resolve() / "runtime"), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PYTHONPATH": str(probe_runtime(bundle)), "PYTHONDONTWRITEBYTECODE": "1"}
     environment["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         done = subprocess.run(

@@ -28,7 +28,7 @@ from edgekit.targets import Conditions, Kind, endings, received
 from edgekit.targets.ssh.connection import Connection
 from edgekit.targets.ssh.destination import destination
 from edgekit.targets.ssh.engine import prepare
-from edgekit.targets.ssh.files import of_bundle, of_job, send
+from edgekit.targets.ssh.files import of_bundle, of_job, of_wrapper, send
 
 _SPARE_BYTES = 64 * 2**20
 
@@ -72,13 +72,19 @@ class Ssh:
     def run(self, bundle: Path, job: Path, timeout_s: float) -> None:
         manifest = _manifest(bundle)
         told, own = of_job(json.loads(job.read_bytes()), job.parent)
-        files = of_bundle(bundle, manifest)
+        files, wrapper = of_bundle(bundle, manifest), of_wrapper(bundle)
         prepare(self._connection, manifest, self._progress)
-        send(self._connection, {f"bundle/{path}": each for path, each in files.items()} | own, self._progress)
+        copied = {
+            f"{name}/{path}": each
+            for name, some in (("bundle", files), ("wrapper", wrapper), ("work", own))
+            for path, each in some.items()
+        }
+        send(self._connection, copied, self._progress)
         self._progress.step(f"run on {self.name}")
         request = {
             "do": "run",
             "bundle": {path: each.sha256 for path, each in files.items()},
+            "wrapper": {path: each.sha256 for path, each in wrapper.items()},
             "work": {path: each.sha256 for path, each in own.items()},
             "job": told,
             "timeout_s": timeout_s,

@@ -11,6 +11,7 @@ from typing import Any
 from edgekit.errors import BadBundle, BadReport
 from edgekit.manifest import Manifest
 from edgekit.progress import Progress
+from edgekit.resources import probe_runtime
 from edgekit.targets.ssh.connection import Connection
 
 _CHUNK_BYTES = 2**18
@@ -40,6 +41,15 @@ def of_bundle(bundle: Path, manifest: Manifest) -> dict[str, Stored]:
         return files | {"edgekit.json": stored(bundle / "edgekit.json")}
     except OSError as error:
         raise BadBundle(f"{bundle}: {error.filename} cannot be read: {error.strerror}") from error
+
+
+def of_wrapper(bundle: Path) -> dict[str, Stored]:
+    """edgekit's own Python wrapper, where the bundle carries none."""
+    folder = probe_runtime(bundle)
+    if folder.is_relative_to(bundle.resolve()):
+        return {}
+    sources = sorted((folder / "edgekit_runtime").rglob("*.py"))
+    return {path.relative_to(folder).as_posix(): stored(path) for path in sources}
 
 
 def of_job(job: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, Stored]]:

@@ -1,4 +1,4 @@
-"""`python -m edgekit_runtime BUNDLE TEXT...` and, inside a bundle, `python runtime/run.py TEXT...`."""
+"""`python -m edgekit_runtime BUNDLE TEXT...` and, inside a bundle, `python runtime/python/run.py TEXT...`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str], bundle: Path | None = None) -> int:
 
 
 def _parser(bundle: Path | None) -> argparse.ArgumentParser:
-    name = "runtime/run.py" if bundle else "edgekit_runtime"
+    name = "runtime/python/run.py" if bundle else "edgekit_runtime"
     parser = argparse.ArgumentParser(
         prog=f"python {name}",
         description="Run a bundle: embed texts, label texts or pictures, or stream an answer.",

@@ -34,7 +34,7 @@ def main(arguments):
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    runtime = tmp_path / "bundle/runtime/edgekit_runtime"
+    runtime = tmp_path / "bundle/runtime/python/edgekit_runtime"
     runtime.mkdir(parents=True)
     (runtime / "__init__.py").write_text("")
     (runtime / "probe.py").write_text(PROBE)

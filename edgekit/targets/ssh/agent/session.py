@@ -125,17 +125,25 @@ class Agent:
                 sys.stdout.buffer.flush()
 
     def run(
-        self, bundle: Mapping[str, str], work: Mapping[str, str], job: Mapping[str, Any], timeout_s: float
+        self,
+        bundle: Mapping[str, str],
+        wrapper: Mapping[str, str],
+        work: Mapping[str, str],
+        job: Mapping[str, Any],
+        timeout_s: float,
     ) -> dict[str, Any]:
-        """Put the bundle (path -> blob) and the job's own files in a folder of their own and run the probe on them."""
+        """Put the bundle (path -> blob), edgekit's Python wrapper if the bundle has none, and the job's own files in a
+        folder of their own and run the probe on them.
+        """
         self._clear_runs()
         folder = self.runs / "run"
-        for name, files in (("bundle", bundle), ("work", work)):
+        for name, files in (("bundle", bundle), ("wrapper", wrapper), ("work", work)):
             (folder / name).mkdir(parents=True)
             for path, blob in files.items():
                 self.store.place(blob, folder / name / path)
         (folder / "work" / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        found = [str(folder / "bundle" / "runtime"), *([self.packages.path] if self.packages.path else [])]
+        runtime = folder / "wrapper" if wrapper else folder / "bundle" / "runtime" / "python"
+        found = [str(runtime), *([self.packages.path] if self.packages.path else [])]
         environment = {
             "PYTHONPATH": os.pathsep.join(found),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -145,7 +153,11 @@ class Agent:
         started = time.monotonic()
         code, told = supervised(command, timeout_s, folder / "work", environment)
         results = {path.name: path.stat().st_size for path in (folder / "work").iterdir() if path.is_file()}
-        rotten = self.store.forget_rotten({*bundle.values(), *work.values()}) if "BundleInvalid" in told else 0
+        rotten = (
+            self.store.forget_rotten({*bundle.values(), *wrapper.values(), *work.values()})
+            if "BundleInvalid" in told
+            else 0
+        )
         if code != 0 and (any(os.strerror(number) in told for number in FULL) or _CUT_SHORT in told):
             raise Refused("full", "it filled up while the bundle ran", **self.space())
         return {"code": code, "told": told, "files": results, "seconds": time.monotonic() - started, "rotten": rotten}
