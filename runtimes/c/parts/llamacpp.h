@@ -88,6 +88,10 @@ typedef struct llama_api {
     float *(*llama_get_logits)(llama_context *);
     float *(*llama_get_logits_ith)(llama_context *, int32_t);
     float *(*llama_get_embeddings_seq)(llama_context *, int32_t);
+    int32_t (*llama_tokenize)(const llama_vocab *, const char *text, int32_t bytes, int32_t *ids, int32_t room,
+                              bool add_special, bool parse_special);
+    int32_t (*llama_token_to_piece)(const llama_vocab *, int32_t, char *, int32_t room, int32_t lstrip, bool special);
+    bool (*llama_vocab_is_eog)(const llama_vocab *, int32_t);
 } llama_api;
 
 typedef struct llama_engine {
@@ -95,6 +99,7 @@ typedef struct llama_engine {
     char version[64];
     llama_model *model;
     llama_context *context;
+    const llama_vocab *vocab;
     llama_batch batch;
     int32_t batch_tokens, limit, vocabulary;
     bool embedding;
@@ -121,7 +126,8 @@ static edgekit_code llama_symbols(llama_api *api, void *library, edgekit_error *
         SYMBOL(llama_init_from_model), SYMBOL(llama_free), SYMBOL(llama_model_get_vocab), SYMBOL(llama_vocab_n_tokens),
         SYMBOL(llama_model_n_embd_out), SYMBOL(llama_get_memory), SYMBOL(llama_memory_clear), SYMBOL(llama_batch_init),
         SYMBOL(llama_batch_free), SYMBOL(llama_decode), SYMBOL(llama_get_logits), SYMBOL(llama_get_logits_ith),
-        SYMBOL(llama_get_embeddings_seq),
+        SYMBOL(llama_get_embeddings_seq), SYMBOL(llama_tokenize), SYMBOL(llama_token_to_piece),
+        SYMBOL(llama_vocab_is_eog),
     };
 #undef SYMBOL
     for (size_t index = 0; index < sizeof symbols / sizeof *symbols; index++) {
@@ -214,7 +220,8 @@ static edgekit_code llama_load(llama_engine *self, const char *file, int threads
     }
     self->batch = self->api.llama_batch_init(self->batch_tokens, 0, 1);
     if (self->batch.token == NULL) return fail(error, EDGEKIT_LOAD_FAILED, "there is no memory for a batch of tokens");
-    self->vocabulary = self->api.llama_vocab_n_tokens(self->api.llama_model_get_vocab(self->model));
+    self->vocab = self->api.llama_model_get_vocab(self->model);
+    self->vocabulary = self->api.llama_vocab_n_tokens(self->vocab);
     return EDGEKIT_OK;
 }
 
@@ -283,88 +290,6 @@ static edgekit_code llama_step(llama_engine *self, const int32_t *ids, int32_t c
     if (atomic_load(self->cancelled)) return fail(error, EDGEKIT_CANCELLED, "the call was cancelled");
     return fail(error, EDGEKIT_RUN_FAILED, "llama.cpp could not run %d tokens (status %d): %s", (int)count, (int)status,
                 llama_complaint);
-}
-
-static edgekit_code llama_logits(llama_engine *self, const int32_t *ids, size_t count, float *logits, size_t room,
-                                 edgekit_error *error) {
-    edgekit_code code = llama_check_ids(self, ids, count, error);
-    if (code != EDGEKIT_OK) return code;
-    if (count > (size_t)self->limit) {
-        return fail(error, EDGEKIT_PROMPT_TOO_LONG, "%zu tokens do not fit the context of %d", count, (int)self->limit);
-    }
-    if (logits == NULL || room != count * (size_t)self->vocabulary) {
-        return fail(error, EDGEKIT_BAD_INPUT, "logits has room for %zu values, expected %zu x %d", room, count,
-                    (int)self->vocabulary);
-    }
-    llama_forget(self);
-    int32_t most = self->batch_tokens < OUTPUT_ROWS ? self->batch_tokens : OUTPUT_ROWS;
-    for (size_t start = 0; start < count && code == EDGEKIT_OK; start += (size_t)most) {
-        int32_t piece = count - start < (size_t)most ? (int32_t)(count - start) : most;
-        code = llama_step(self, ids + start, piece, (int32_t)start, piece, error);
-        if (code != EDGEKIT_OK) break;
-        const float *scores = self->api.llama_get_logits(self->context);
-        if (scores == NULL) return fail(error, EDGEKIT_RUN_FAILED, "llama.cpp gives no scores: this model has none");
-        memcpy(logits + start * (size_t)self->vocabulary, scores,
-               (size_t)piece * (size_t)self->vocabulary * sizeof *logits);
-    }
-    return code;
-}
-
-static edgekit_code llama_greedy(llama_engine *self, const int32_t *ids, size_t count, int32_t max_tokens,
-                                 edgekit_on_token on_token, void *user, edgekit_error *error) {
-    edgekit_code code = llama_check_ids(self, ids, count, error);
-    if (code != EDGEKIT_OK) return code;
-    if (max_tokens < 1) return fail(error, EDGEKIT_BAD_INPUT, "max_tokens is %d, expected 1 or more", (int)max_tokens);
-    if (count + (size_t)max_tokens > (size_t)self->limit) {
-        return fail(error, EDGEKIT_PROMPT_TOO_LONG,
-                    "a prompt of %zu tokens and up to %d of answer exceed the context of %d: shorten the prompt or "
-                    "lower max_tokens",
-                    count, (int)max_tokens, (int)self->limit);
-    }
-    llama_forget(self);
-    for (size_t start = 0; start < count && code == EDGEKIT_OK; start += (size_t)self->batch_tokens) {
-        size_t left = count - start, piece = left < (size_t)self->batch_tokens ? left : (size_t)self->batch_tokens;
-        code = llama_step(self, ids + start, (int32_t)piece, (int32_t)start, 1, error);
-    }
-    for (int32_t step = 0; step < max_tokens && code == EDGEKIT_OK; step++) {
-        if (atomic_load(self->cancelled)) return fail(error, EDGEKIT_CANCELLED, "the call was cancelled");
-        const float *scores = self->api.llama_get_logits_ith(self->context, -1);
-        int32_t best = 0;
-        if (scores == NULL) return fail(error, EDGEKIT_RUN_FAILED, "llama.cpp gives no scores: this model has none");
-        for (int32_t token = 1; token < self->vocabulary; token++) {
-            if (scores[token] > scores[best]) best = token;
-        }
-        if (on_token(best, user) != 0) return fail(error, EDGEKIT_CANCELLED, "the callback asked to stop");
-        if (step + 1 < max_tokens) code = llama_step(self, &best, 1, (int32_t)count + step, 1, error);
-    }
-    return code;
-}
-
-/* A text that is too long keeps its closing special token. */
-static edgekit_code llama_embed(llama_engine *self, const int32_t *ids, size_t count, float *vector, size_t width,
-                                bool normalize, edgekit_error *error) {
-    edgekit_code code = llama_check_ids(self, ids, count, error);
-    size_t kept = count < (size_t)self->limit ? count : (size_t)self->limit;
-    if (code != EDGEKIT_OK) return code;
-    int32_t *cut = malloc(kept * sizeof *cut);
-    if (cut == NULL) return fail(error, EDGEKIT_RUN_FAILED, "there is no memory for a call");
-    memcpy(cut, ids, kept * sizeof *cut);
-    cut[kept - 1] = ids[count - 1];
-    llama_forget(self);
-    code = llama_step(self, cut, (int32_t)kept, 0, (int32_t)kept, error);
-    free(cut);
-    if (code != EDGEKIT_OK) return code;
-    const float *found = self->api.llama_get_embeddings_seq(self->context, 0);
-    int32_t have = self->api.llama_model_n_embd_out(self->model);
-    if (found == NULL || (size_t)have != width) {
-        return fail(error, EDGEKIT_RUN_FAILED, "the engine gives %d values per text, %zu are expected",
-                    found == NULL ? 0 : (int)have, width);
-    }
-    double squares = 0;
-    for (size_t index = 0; index < width; index++) squares += (double)found[index] * found[index];
-    double length = normalize ? fmax(sqrt(squares), 1e-12) : 1;
-    for (size_t index = 0; index < width; index++) vector[index] = (float)(found[index] / length);
-    return EDGEKIT_OK;
 }
 
 #endif

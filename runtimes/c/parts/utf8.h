@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Bytes of the character at `text`, of which `room` bytes are there; 0 if it is none. Its number goes to `*point`. */
 static inline size_t utf8_character(const char *text, size_t room, uint32_t *point) {
@@ -31,6 +32,17 @@ static inline size_t utf8_character(const char *text, size_t room, uint32_t *poi
     if (value < least[bytes] || value > 0x10FFFF || (value >= 0xD800 && value < 0xE000)) return 0;
     if (point != NULL) *point = value;
     return bytes;
+}
+
+/* Where `text` stops being UTF-8, in bytes; -1 where it is all of it. */
+static inline ptrdiff_t utf8_fault(const char *text) {
+    const char *end = text + strlen(text);
+    for (const char *at = text; at < end;) {
+        size_t bytes = utf8_character(at, (size_t)(end - at), NULL);
+        if (bytes == 0) return at - text;
+        at += bytes;
+    }
+    return -1;
 }
 
 /* Writes `point` at `out` (room for 4 bytes); the number of bytes. */
