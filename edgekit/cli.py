@@ -106,7 +106,8 @@ def _run(words: list[str]) -> int:
     outcome = call._run()
     if as_json:
         value = outcome.value() if callable(outcome.value) else outcome.value
-        print(json.dumps(value, ensure_ascii=False))
+        for each in value if isinstance(value, Iterator) else [value]:  # of several one line each, as they come
+            print(json.dumps(each, ensure_ascii=False), flush=True)
     elif isinstance(outcome.text, str):
         print(outcome.text)
     else:

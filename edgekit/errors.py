@@ -34,7 +34,10 @@ EdgekitError
 │   ├── HostKeyChanged     63
 │   ├── TargetLacksPython  64
 │   ├── TargetFull         65   its disk
-│   └── MissingTool        66   a program this needs here: ssh, adb, a compiler
+│   └── MissingTool        66   a program this needs here: ssh, adb, a compiler, npm
+├── DemoError                   the page of `edgekit demo` cannot be served
+│   ├── PortTaken          70
+│   └── TooLargeForPage    71   a model beyond what a browser's wasm can hold
 └── Interrupted           130
 """
 
@@ -195,6 +198,18 @@ class TargetFull(TargetError):
 
 class MissingTool(TargetError):
     exit_code = 66
+
+
+class DemoError(EdgekitError):
+    pass
+
+
+class PortTaken(DemoError):
+    exit_code = 70
+
+
+class TooLargeForPage(DemoError):
+    exit_code = 71
 
 
 class Interrupted(EdgekitError):

@@ -55,6 +55,14 @@ def whole(flag: str, text: str | None) -> int | None:
     return None if value is None else int(value)
 
 
+def port(flag: str, text: str | None) -> int:
+    """A port to listen on; 0, any that is free, for None."""
+    value = whole(flag, text) or 0
+    if value > 65535:
+        raise UsageError(f"{flag} is {text}", "give one of 1 to 65535")
+    return value
+
+
 def yes(flag: str, text: str | bool) -> bool:
     if str(text) not in ("True", "False"):
         raise UsageError(f"{flag} takes no value, but {text!r} follows it", f"write {flag} last, or {flag}=True")
