@@ -33,7 +33,8 @@ _MEMORY = ("counted memory", "peak RSS")
 @dataclass(frozen=True)
 class Order:
     """What is packed, for what, and within which limits. `offers` is all that was planned with, rejected or not;
-    `history` the folder that reports are kept in, if any; `threads` those that measure.
+    `history` the folder that reports are kept in, if any; `threads` those that measure; `languages` those whose
+    wrappers go into the bundle.
     """
 
     source: SourceModel
@@ -43,6 +44,7 @@ class Order:
     data: EvalSet | None
     threads: int
     history: Path | None
+    languages: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,13 @@ class Attempts:
         strategy = strategies.load(candidate.strategy)
         artifact = strategy.make(candidate, order.source, order.setting.device, workdir, self._progress)
         staged = bundle.stage(
-            workdir / "bundle", artifact, order.source, order.setting.device, order.limits, self._created_utc
+            workdir / "bundle",
+            artifact,
+            order.source,
+            order.setting.device,
+            order.limits,
+            order.languages,
+            self._created_utc,
         )
         self._progress.step(f"validate {candidate.label}")
         examined = validation.examine(

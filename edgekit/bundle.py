@@ -6,14 +6,14 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from edgekit import __version__, manifest
+from edgekit import __version__, manifest, runtimes
 from edgekit.checkpoint.formats import SETUP_KEYS
 from edgekit.device import DeviceProfile
 from edgekit.errors import BadBundle, BadModel
@@ -21,7 +21,7 @@ from edgekit.limits import Limits
 from edgekit.manifest import MANIFEST_NAME, FileEntry, Manifest, PlanSummary
 from edgekit.model import SourceModel, normalise_config, normalise_tokenizer_config
 from edgekit.report import Report
-from edgekit.resources import runtime, use_python_runtime
+from edgekit.resources import use_python_runtime
 from edgekit.strategies import Artifact, TensorSignature
 
 # What makes the folder a Hugging Face-layout model for other tools. Some are copied as they are, some written in the
@@ -38,7 +38,6 @@ _COMPANIONS = (
     "LICENSE.md",
 )
 _TOOLS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "gguf", "llama-cpp-python")
-_RUNTIME_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info", "tests", ".*")
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,22 @@ class Staged:
 
 
 def stage(
-    folder: Path, artifact: Artifact, model: SourceModel, device: DeviceProfile, limits: Limits, created_utc: str
+    folder: Path,
+    artifact: Artifact,
+    model: SourceModel,
+    device: DeviceProfile,
+    limits: Limits,
+    languages: Sequence[str],
+    created_utc: str,
 ) -> Staged:
-    """Lay the bundle out in `folder` (replacing what is there), with a manifest that says "failed" until proven."""
+    """Lay the bundle out in `folder` (replacing what is there), with the wrappers for `languages` and a manifest that
+    says "failed" until proven.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(artifact.folder, folder, copy_function=_link_or_copy)
     _copy_companions(model, folder)
-    shutil.copytree(runtime("python"), folder / "runtime" / "python", ignore=_RUNTIME_LEFT_OUT)
+    for language in languages:
+        runtimes.assemble(language, folder / "runtime" / language)
     draft = _draft(folder, artifact, model, device, limits, created_utc)
     (folder / MANIFEST_NAME).write_text(draft.to_json(), encoding="utf-8")
     return Staged(folder, artifact, draft)
@@ -65,13 +73,13 @@ def stage(
 
 def seal(staged: Staged, report: Report, golden: Mapping[str, Any], summary: PlanSummary) -> Manifest:
     """Add goldens, report, README and the final manifest to a measured bundle."""
-    from edgekit import html
+    from edgekit import bundle_readme, html
 
     folder = staged.folder
     (folder / "golden.json").write_text(json.dumps(golden, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
     (folder / "report.html").write_text(html.page(report, staged.manifest), encoding="utf-8")
-    (folder / "README.md").write_text(_readme(staged.manifest, report), encoding="utf-8")
+    (folder / "README.md").write_text(bundle_readme.text(staged.manifest, report, folder), encoding="utf-8")
     anonymous, peak = report.figure("anonymous memory"), report.figure("peak RSS")
     memory = staged.manifest.memory.model_copy(
         update={
@@ -272,39 +280,3 @@ def _entries(folder: Path, known: Mapping[str, FileEntry]) -> tuple[FileEntry, .
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-_CALLS = {
-    "embedding": 'session.embed(["first text", "second text"])  # float32 [2, width]',
-    "text-classification": 'session.classify(["a text"])  # per text: [{"label", "score"}], best first',
-    "token-classification": 'session.classify(["a text"])  # per text: one {"start", "end", "label", ...} a token',
-    "image-classification": 'session.classify(["photo.jpg"])  # per picture: [{"label", "score"}], best first',
-    "causal-lm": 'for piece in session.generate("Once upon", max_tokens=64): print(piece, end="")',
-    "tensors": "session.run({name: array})  # see inputs and outputs in edgekit.json",
-}
-_REQUIREMENTS = {"onnxruntime": "numpy onnxruntime", "llama.cpp": "numpy llama-cpp-python"}
-
-
-def _readme(draft: Manifest, report: Report) -> str:
-    call = _CALLS[draft.task]
-    if draft.kind == "chat":
-        call = 'for piece in session.chat([{"role": "user", "content": "Hello"}]): print(piece, end="")'
-    argument = "" if draft.task == "tensors" else " photo.jpg" if draft.task == "image-classification" else ' "a text"'
-    return f"""# {draft.name}
-
-{draft.strategy} for {draft.device.title}, packed by edgekit {draft.provenance.tools["edgekit"]}.
-Validation: {report.status}.
-(report.html shows every figure; report.json has the same for machines).
-
-## Command line
-
-    pip install {_REQUIREMENTS[draft.engine]}{" tokenizers" if draft.text and draft.text.tokenizer else ""}
-    python runtime/python/run.py{argument}
-
-## Python
-
-    import sys; sys.path.insert(0, "runtime/python")
-    import edgekit_runtime as rt
-    with rt.open(".") as session:
-        {call}
-"""

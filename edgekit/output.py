@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -43,19 +43,31 @@ class Output:
         return self.out
 
 
+Replaceable = Callable[[Path], OutputExists | None]
+
+
+def _bundles_only(out: Path) -> OutputExists | None:
+    if (out / "edgekit.json").is_file():
+        return None
+    return OutputExists(f"{out} exists and is not a bundle", "--force replaces bundles only; give another --out")
+
+
 @contextmanager
-def writing(out: Path, *, force: bool, need_bytes: int = 0) -> Iterator[Output]:
-    """Reserve `out` and yield its temporary, which is gone whatever way the block is left.
+def writing(
+    out: Path, *, force: bool, need_bytes: int = 0, replaceable: Replaceable = _bundles_only
+) -> Iterator[Output]:
+    """Reserve `out` and yield its temporary, which is gone whatever way the block is left. `replaceable` tells why
+    what stands at `out` is not to be replaced even with `force`, None where it is.
 
     Raises OutputExists (unless `force`), OutputBusy, OutputUnwritable or NoSpace, before any work where it can be
     known. A run that was killed leaves its temporary behind; the next one into the same output clears it, and puts
     back the bundle that was about to be replaced.
     """
     out = out.absolute()
-    _check_free(out, force)
+    _check_free(out, force, replaceable)
     with _parents(out), _locked(out):
         _clear(out)
-        _check_free(out, force)  # another run may have finished, or `_clear` put its bundle back
+        _check_free(out, force, replaceable)  # another run may have finished, or `_clear` put its bundle back
         _enough_space(out.parent, need_bytes)
         with _output_errors(out):
             temporary = Path(tempfile.mkdtemp(prefix=_prefix(out), dir=out.parent))
@@ -143,12 +155,12 @@ def _temporaries_in(folder: Path) -> Iterator[None]:
         tempfile.tempdir = before
 
 
-def _check_free(out: Path, force: bool) -> None:
+def _check_free(out: Path, force: bool, replaceable: Replaceable) -> None:
     taken = os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir()))
     if taken and not force:
         raise OutputExists(f"{out} exists", "give another --out, or --force to replace it")
-    if taken and not (out / "edgekit.json").is_file():
-        raise OutputExists(f"{out} exists and is not a bundle", "--force replaces bundles only; give another --out")
+    if taken and (refusal := replaceable(out)) is not None:
+        raise refusal
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit import history as histories
-from edgekit import planner, strategies
+from edgekit import planner, runtimes, strategies
 from edgekit.attempts import Attempts, Order, reasons
 from edgekit.costs import Setting
 from edgekit.device import DeviceProfile, load_profile, siblings
@@ -60,6 +60,7 @@ def pack(
     calibration_file: str | Path | None = None,
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     preferences: Preferences = Preferences(),  # noqa: B008 (frozen)
+    languages: Sequence[str] = ("python",),
     example_inputs: Examples | None = None,
     name: str | None = None,
     revision: str | None = None,
@@ -74,14 +75,15 @@ def pack(
 
     `model` is a folder, file or hub id; a torch module with `example_inputs` (one tensor for each input of forward(),
     each with a batch axis first); or what `open_model` or `from_torch` returned. `out` defaults to `<model>-<device>`
-    here. Candidates are made and measured in the planner's order until one holds every limit. Each report is added to
-    `history`: a folder, "none", or None for the default one (docs/history.md).
+    here. `languages` are those whose wrappers go into it, of edgekit.runtimes.LANGUAGES. Candidates are made and
+    measured in the planner's order until one holds every limit. Each report is added to `history`: a folder, "none", or
+    None for the default one (docs/history.md).
 
     Raises DoesNotFit if no candidate can be within the device's budget, LimitMissed if each was measured and none
     passed (with `force` the nearest miss is written instead, marked as failed), and the errors of opening and writing.
     """
     progress = progress or Silent()
-    folder = histories.folder_of(history)
+    folder, languages = histories.folder_of(history), runtimes.checked(languages)
     progress.step("open the model")
     source = _open(model, example_inputs, name, revision, task, allow_pickle, trust_remote_code)
     _check_speed_limits(source, limits)
@@ -100,7 +102,7 @@ def pack(
     _keep_apart(source, destination)
     with writing(destination, force=force, need_bytes=_needed_bytes(source, chosen_plan)) as output:
         threads = preferences.threads or measuring_threads(profile)
-        order = Order(source, setting, asked.limits, offers, data, threads, folder)
+        order = Order(source, setting, asked.limits, offers, data, threads, folder, languages)
         attempts = Attempts(order, output, progress)
         best, summary = attempts.first_that_passes(chosen_plan, keep_misses=force)
         progress.step("write the bundle")
