@@ -1,0 +1,128 @@
+/** Opening a bundle: everything that can be refused is refused before the engine is imported. */
+import { BadInput, Cancelled, LoadFailed, MemoryBudget, RuntimeFailure, UnsupportedDevice, words } from "./errors.js";
+import { Graph } from "./graph.js";
+import { LanguageModel } from "./language.js";
+import { show } from "./manifest.js";
+import { Session } from "./session.js";
+
+/** @typedef {import("./index.d.ts").OpenOptions} OpenOptions */
+/** @typedef {import("./engines/contract.d.ts").Manifest} Manifest */
+/** @typedef {import("./engines/contract.d.ts").ListedFile} ListedFile */
+/** @typedef {import("./engines/contract.d.ts").EngineModule} EngineModule */
+/** What differs between Node and a browser.
+ * @typedef {object} Platform
+ * @property {(bundle: string | URL, options: import("./verdicts.js").Opening) => Promise<import("./verdicts.js").OpenedBundle>} openFiles
+ * @property {string} arch
+ * @property {() => Set<string> | null} isaFeatures
+ * @property {() => number} usableCores
+ * @property {Record<string, () => Promise<EngineModule>>} engines
+ */
+
+const BACKENDS = ["auto", "cpu", "webgpu"];
+const MIB = 2 ** 20;
+
+/** @param {Platform} platform @param {string | URL} bundle @param {OpenOptions} options @returns {Promise<Session>} */
+export async function openBundle(platform, bundle, options) {
+  checkOptions(options);
+  /** @type {string[]} */
+  const notes = [];
+  const accept = (/** @type {Manifest} */ manifest, /** @type {ReadonlyMap<string, ListedFile>} */ listed) =>
+    void notes.push(...checkMemory(manifest, listed, options.memoryBudget), ...checkIsa(manifest, platform));
+  const { verify, signal, onProgress } = options;
+  const { manifest, files } = await cancellable(signal, () =>
+    platform.openFiles(bundle, { verify, signal, onProgress, accept }),
+  );
+  const asked = threadsFor(manifest, options.threads, platform.usableCores());
+  const { lowMemory = false, backend = "auto", wasmPaths } = options;
+  const request = { files, manifest, threads: asked.threads, lowMemory, backend, wasmPaths, signal };
+  const engine = await cancellable(signal, async () => (await platform.engines[manifest.engine]()).create(request));
+  try {
+    signal?.throwIfAborted();
+    const model = await (engine.run ? Graph : LanguageModel).on(engine, manifest, files);
+    const threads = engine.threads ?? asked.threads;
+    const all = [...notes, ...asked.notes, ...(engine.notes ?? [])];
+    const runtime = { engine: engine.version, threads, lowMemory, backend: engine.backend, notes: all };
+    return new Session(model, files, { ...manifest, runtime }, platform);
+  } catch (error) {
+    await engine.close();
+    throw named(error, signal);
+  }
+}
+
+/** @param {Platform} platform @param {string | URL} bundle @param {import("./verdicts.js").Opening} options
+ * @returns {Promise<Manifest>} */
+export async function verifyBundle(platform, bundle, { signal, onProgress }) {
+  const check = { verify: true, all: true, signal, onProgress };
+  return (await cancellable(signal, () => platform.openFiles(bundle, check))).manifest;
+}
+
+/** @template T @param {AbortSignal | undefined} signal @param {() => Promise<T>} work @returns {Promise<T>} */
+async function cancellable(signal, work) {
+  try {
+    signal?.throwIfAborted();
+    return await work();
+  } catch (error) {
+    throw named(error, signal);
+  }
+}
+
+/** @param {unknown} error @param {AbortSignal | undefined} signal */
+function named(error, signal) {
+  if (signal?.aborted) return new Cancelled("opening was cancelled", { cause: error });
+  return error instanceof RuntimeFailure ? error : new LoadFailed(words(error), { cause: error });
+}
+
+/** @param {OpenOptions} options */
+function checkOptions({ threads, memoryBudget, backend }) {
+  for (const [name, value] of Object.entries({ threads, memoryBudget }))
+    if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1))
+      throw new BadInput(`${name} is ${show(value)}, expected 1 or more`);
+  if (backend !== undefined && !BACKENDS.includes(backend))
+    throw new BadInput(`backend is ${show(backend)}, expected one of ${BACKENDS.join(", ")}`);
+}
+
+/** MemoryBudget if the measured peak, or where none was measured the model's file alone, exceeds the budget.
+ *
+ * @param {Manifest} manifest @param {ReadonlyMap<string, ListedFile>} listed @param {number | undefined} budget
+ * @returns {string[]} notes */
+function checkMemory(manifest, listed, budget) {
+  if (budget === undefined) return [];
+  const peak = manifest.memory?.peak_rss_bytes;
+  const measured = typeof peak === "number";
+  const need = measured ? peak : (listed.get(manifest.model_file)?.sizeBytes ?? 0);
+  if (need > budget)
+    throw new MemoryBudget(
+      `${manifest.name} ${measured ? "took at its measured peak" : "has in its file alone"} ` +
+        `${(need / MIB).toFixed(0)} MiB, ${(budget / MIB).toFixed(0)} MiB are allowed:` +
+        " raise the budget or pack for a smaller one",
+    );
+  return measured
+    ? []
+    : ["the manifest has no measured peak: the memory budget was held against the model's file only"];
+}
+
+/** UnsupportedDevice if this CPU lacks a feature demanded of its architecture.
+ *
+ * @param {Manifest} manifest @param {Platform} platform @returns {string[]} notes on what cannot be checked */
+function checkIsa(manifest, { arch, isaFeatures }) {
+  const demanded = manifest.min_isa?.[arch] ?? [];
+  if (!demanded.length) return [];
+  const features = isaFeatures();
+  if (!features) return [`the CPU's features cannot be read here; the bundle needs ${demanded.join(", ")} on ${arch}`];
+  const missing = demanded.filter((name) => !features.has(name));
+  if (missing.length)
+    throw new UnsupportedDevice(
+      `this ${arch} CPU lacks ${missing.join(", ")}, which the bundle needs: pack it again for this device`,
+    );
+  return [];
+}
+
+/** @param {Manifest} manifest @param {number | undefined} asked @param {number} cores
+ * @returns {{ threads: number, notes: string[] }} */
+function threadsFor(manifest, asked, cores) {
+  if (asked !== undefined) return { threads: asked, notes: [] };
+  const device = manifest.device?.threads;
+  if (typeof device !== "number" || !Number.isInteger(device) || device < 1) return { threads: cores, notes: [] };
+  if (device <= cores) return { threads: device, notes: [] };
+  return { threads: cores, notes: [`the bundle was packed for ${device} threads, here are ${cores} cores to use`] };
+}

@@ -1,0 +1,24 @@
+/** edgekit's runtime for browsers: pages and workers. */
+import { openFiles } from "./files-web.js";
+import { arch, isaFeatures, usableCores } from "./machine-web.js";
+import { openBundle, verifyBundle } from "./open.js";
+
+/** @type {import("./open.js").Platform} */
+const platform = {
+  openFiles,
+  arch,
+  isaFeatures,
+  usableCores,
+  engines: {
+    onnxruntime: () => import("./engines/ort-web.js"),
+    "llama.cpp": () => import("./engines/wllama.js"),
+  },
+};
+
+/** @type {typeof import("./index.d.ts").open} */
+export const open = (bundle, options = {}) => openBundle(platform, bundle, options);
+
+/** @type {typeof import("./index.d.ts").verify} */
+export const verify = (bundle, options = {}) => verifyBundle(platform, bundle, options);
+
+export * from "./errors.js";
