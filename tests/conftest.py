@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fixtures import c_runtime
+from fixtures import c_runtime, java_runtime
 from fixtures.sshd import Server, serving
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +35,12 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def c_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The C runtime's programs, sanitized; see fixtures/c_runtime."""
     return c_runtime.programs(tmp_path_factory.mktemp("c"))
+
+
+@pytest.fixture(scope="session")
+def java_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Java runtime and the programs that use it; see fixtures/java_runtime."""
+    return java_runtime.programs(tmp_path_factory.mktemp("java"))
 
 
 @pytest.fixture
