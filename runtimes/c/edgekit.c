@@ -7,9 +7,11 @@
 
 #include "parts/bundle.h"
 #include "parts/failure.h"
+#include "parts/goldens.h"
 #include "parts/llama_calls.h"
-#include "parts/onnxruntime.h"
+#include "parts/onnx_calls.h"
 #include "parts/opening.h"
+#include "parts/pictures.h"
 #include "parts/session.h"
 #include "parts/speaking.h"
 
@@ -114,7 +116,7 @@ edgekit_code edgekit_run(edgekit_session *session, const edgekit_tensor *inputs,
     if (code != EDGEKIT_OK) return code;
     code = outputs == NULL || (inputs == NULL && input_count > 0)
                ? fail(error, EDGEKIT_BAD_INPUT, "inputs or outputs is NULL")
-               : onnx_run(session->onnx, inputs, input_count, outputs, error);
+               : onnx_run(session->onnx, inputs, input_count, EVERY_OUTPUT, outputs, error);
     leave(session);
     return code;
 }
@@ -186,6 +188,45 @@ edgekit_code edgekit_chat(edgekit_session *session, const edgekit_message *messa
     edgekit_code code = enter(session, "chat", error);
     if (code != EDGEKIT_OK) return code;
     code = session_chat(session, messages, message_count, options, on_text, user, error);
+    leave(session);
+    return code;
+}
+
+size_t edgekit_embedding_width(const edgekit_session *session) {
+    return session == NULL ? 0 : embedding_width(session);
+}
+
+edgekit_code edgekit_embed(edgekit_session *session, const char *text, float *vector, size_t width,
+                           edgekit_error *error) {
+    edgekit_code code = enter(session, "embed", error);
+    if (code != EDGEKIT_OK) return code;
+    code = session_embed(session, text, vector, width, error);
+    leave(session);
+    return code;
+}
+
+edgekit_code edgekit_classify(edgekit_session *session, const char *text, const char *pair, edgekit_labels **labels,
+                              edgekit_error *error) {
+    edgekit_code code = enter(session, "classify", error);
+    if (code != EDGEKIT_OK) return code;
+    code = session_classify(session, text, pair, labels, error);
+    leave(session);
+    return code;
+}
+
+edgekit_code edgekit_classify_pixels(edgekit_session *session, const uint8_t *rgb, int32_t height, int32_t width,
+                                     edgekit_labels **labels, edgekit_error *error) {
+    edgekit_code code = enter(session, "classify_pixels", error);
+    if (code != EDGEKIT_OK) return code;
+    code = session_classify_pixels(session, rgb, height, width, labels, error);
+    leave(session);
+    return code;
+}
+
+edgekit_code edgekit_self_test(edgekit_session *session, edgekit_goldens **goldens, edgekit_error *error) {
+    edgekit_code code = enter(session, "self_test", error);
+    if (code != EDGEKIT_OK) return code;
+    code = session_self_test(session, goldens, error);
     leave(session);
     return code;
 }

@@ -7,29 +7,49 @@
 /* The length of an answer when nobody names one. */
 #define DEFAULT_MAX_TOKENS 256
 
-static edgekit_code llama_logits(llama_engine *self, const int32_t *ids, size_t count, float *logits, size_t room,
+/* Teacher-forced by pieces: `take` is given each piece's scores [rows, vocabulary] and its first position. */
+typedef void (*llama_take)(const llama_engine *self, const float *scores, size_t start, size_t rows, void *to);
+
+static edgekit_code llama_forced(llama_engine *self, const int32_t *ids, size_t count, llama_take take, void *to,
                                  edgekit_error *error) {
     edgekit_code code = llama_check_ids(self, ids, count, error);
+    if (code == EDGEKIT_OK && count > (size_t)self->limit) {
+        code = fail(error, EDGEKIT_PROMPT_TOO_LONG, "%zu tokens do not fit the context of %d", count, (int)self->limit);
+    }
     if (code != EDGEKIT_OK) return code;
-    if (count > (size_t)self->limit) {
-        return fail(error, EDGEKIT_PROMPT_TOO_LONG, "%zu tokens do not fit the context of %d", count, (int)self->limit);
-    }
-    if (logits == NULL || room != count * (size_t)self->vocabulary) {
-        return fail(error, EDGEKIT_BAD_INPUT, "logits has room for %zu values, expected %zu x %d", room, count,
-                    (int)self->vocabulary);
-    }
     llama_forget(self);
-    int32_t most = self->batch_tokens < OUTPUT_ROWS ? self->batch_tokens : OUTPUT_ROWS;
-    for (size_t start = 0; start < count && code == EDGEKIT_OK; start += (size_t)most) {
-        int32_t piece = count - start < (size_t)most ? (int32_t)(count - start) : most;
-        code = llama_step(self, ids + start, piece, (int32_t)start, piece, error);
+    size_t most = (size_t)(self->batch_tokens < OUTPUT_ROWS ? self->batch_tokens : OUTPUT_ROWS);
+    for (size_t start = 0; start < count && code == EDGEKIT_OK; start += most) {
+        size_t rows = count - start < most ? count - start : most;
+        code = llama_step(self, ids + start, (int32_t)rows, (int32_t)start, (int32_t)rows, error);
         if (code != EDGEKIT_OK) break;
         const float *scores = self->api.llama_get_logits(self->context);
         if (scores == NULL) return fail(error, EDGEKIT_RUN_FAILED, "llama.cpp gives no scores: this model has none");
-        memcpy(logits + start * (size_t)self->vocabulary, scores,
-               (size_t)piece * (size_t)self->vocabulary * sizeof *logits);
+        take(self, scores, start, rows, to);
     }
     return code;
+}
+
+static void take_all(const llama_engine *self, const float *scores, size_t start, size_t rows, void *to) {
+    size_t width = (size_t)self->vocabulary;
+    memcpy((float *)to + start * width, scores, rows * width * sizeof *scores);
+}
+
+static void take_last(const llama_engine *self, const float *scores, size_t start, size_t rows, void *to) {
+    size_t width = (size_t)self->vocabulary;
+    (void)start;
+    memcpy(to, scores + (rows - 1) * width, width * sizeof *scores);
+}
+
+static edgekit_code llama_logits(llama_engine *self, const int32_t *ids, size_t count, float *logits, size_t room,
+                                 edgekit_error *error) {
+    edgekit_code code = llama_check_ids(self, ids, count, error);
+    bool fits = code == EDGEKIT_OK && count <= (size_t)self->limit; /* else llama_forced says so */
+    if (fits && (logits == NULL || room != count * (size_t)self->vocabulary)) {
+        return fail(error, EDGEKIT_BAD_INPUT, "logits has room for %zu values, expected %zu x %d", room, count,
+                    (int)self->vocabulary);
+    }
+    return code == EDGEKIT_OK ? llama_forced(self, ids, count, take_all, logits, error) : code;
 }
 
 /* The prompt by pieces, each between two looks at cancel; then the scores of what follows are there. */
@@ -43,15 +63,12 @@ static edgekit_code llama_prompt(llama_engine *self, const int32_t *ids, size_t 
     return code;
 }
 
-/* What the last token's scores are; NULL and RUN_FAILED or CANCELLED. */
-static const float *llama_scores(llama_engine *self, edgekit_error *error) {
-    if (atomic_load(self->cancelled)) {
-        fail(error, EDGEKIT_CANCELLED, "the call was cancelled");
-        return NULL;
-    }
-    const float *scores = self->api.llama_get_logits_ith(self->context, -1);
-    if (scores == NULL) fail(error, EDGEKIT_RUN_FAILED, "llama.cpp gives no scores: this model has none");
-    return scores;
+/* What the last token's scores are. RUN_FAILED, CANCELLED. */
+static edgekit_code llama_scores(llama_engine *self, const float **scores, edgekit_error *error) {
+    if (atomic_load(self->cancelled)) return fail(error, EDGEKIT_CANCELLED, "the call was cancelled");
+    *scores = self->api.llama_get_logits_ith(self->context, -1);
+    if (*scores != NULL) return EDGEKIT_OK;
+    return fail(error, EDGEKIT_RUN_FAILED, "llama.cpp gives no scores: this model has none");
 }
 
 /* `*max_tokens` where it is 0: what a call gives that names none. PROMPT_TOO_LONG where both do not fit the context. */
@@ -90,8 +107,8 @@ static edgekit_code llama_greedy(llama_engine *self, const int32_t *ids, size_t 
     if (code == EDGEKIT_OK) code = llama_fitting(self, count, &max_tokens, error);
     if (code == EDGEKIT_OK) code = llama_prompt(self, ids, count, error);
     for (int32_t step = 0; step < max_tokens && code == EDGEKIT_OK; step++) {
-        const float *scores = llama_scores(self, error);
-        if (scores == NULL) return atomic_load(self->cancelled) ? EDGEKIT_CANCELLED : EDGEKIT_RUN_FAILED;
+        const float *scores = NULL;
+        if ((code = llama_scores(self, &scores, error)) != EDGEKIT_OK) break;
         int32_t best = llama_best(scores, self->vocabulary);
         if (on_token(best, user) != 0) return fail(error, EDGEKIT_CANCELLED, "the callback asked to stop");
         if (step + 1 < max_tokens) code = llama_step(self, &best, 1, (int32_t)count + step, 1, error);

@@ -7,7 +7,7 @@
 
 #include "bundle.h"
 #include "llama_calls.h"
-#include "onnxruntime.h"
+#include "onnx_calls.h"
 #include "text.h"
 
 struct edgekit_session {

@@ -39,11 +39,8 @@ static edgekit_code speak(edgekit_session *self, const int32_t *ids, size_t coun
     int32_t room = 0;
     edgekit_code code = llama_prompt(self->llama, ids, count, error);
     for (int32_t step = 0; step < max_tokens && code == EDGEKIT_OK && !stream->stopped; step++) {
-        const float *scores = llama_scores(self->llama, error);
-        if (scores == NULL) {
-            code = atomic_load(&self->cancelled) ? EDGEKIT_CANCELLED : EDGEKIT_RUN_FAILED;
-            break;
-        }
+        const float *scores = NULL;
+        if ((code = llama_scores(self->llama, &scores, error)) != EDGEKIT_OK) break;
         int32_t token = sampler_pick(picks, scores, llama_best(scores, self->vocabulary));
         if (ends_text(self, token)) break;
         int32_t bytes = llama_piece(self->llama, token, &piece, &room);
