@@ -169,6 +169,23 @@ def test_pixels_are_three_bytes_each(inside: Driver, count: int, width: int, hei
     assert refused.value.name == "BadInput"
 
 
+def test_answers_are_flows_in_kotlin(java_programs: Path, tmp_path: Path) -> None:
+    """A collector that leaves ends the call; the session is free when it has left."""
+    bundle = bundles.chain_bundle(tmp_path / "b")
+    kotlin = java_runtime.kotlin_programs(tmp_path / "kotlin", java_programs)
+    beside = (kotlin / "classes", kotlin / "bitmap", *java_runtime.kotlin_jars())
+    arguments = (bundle, c_runtime.engine_library(LLAMA))
+    ran = java_runtime.run_java(java_runtime.command(java_programs, "FlowsKt", *arguments, beside=beside))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    with rt.open(bundle, threads=1) as session:
+        whole = "".join(session.generate("A"))
+    assert ran.stdout.splitlines() == [
+        f"whole {whole}", f"again {whole}", f"slow {whole}", f"stopped {whole.partition('z')[0]}", "chat WrongTask",
+        "too long PromptTooLong", f"still there {whole}",
+        "pixels 1 2 3 ff 80 40 0 0 ff ff ff ff 0 0 0 12 34 56",
+    ]  # fmt: skip
+
+
 # All that the classes use of the platform. Each is in Android's API level 21, the module's minSdk; whoever adds one
 # looks its level up first.
 ANDROID_21 = {
