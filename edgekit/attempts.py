@@ -138,7 +138,7 @@ class Attempts:
             order.setting.device,
             order.limits,
             staged.folder,
-            (*candidate.notes, *artifact.notes),
+            (*candidate.notes, *artifact.notes, *bundle.notes(staged.manifest, order.languages)),
             self._created_utc,
         )
         report = remembered(

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from edgekit import __version__, manifest, runtimes
+from edgekit.chat_format import chat_format
 from edgekit.checkpoint.formats import SETUP_KEYS
 from edgekit.device import DeviceProfile
 from edgekit.errors import BadBundle, BadModel
@@ -69,6 +70,15 @@ def stage(
     draft = _draft(folder, artifact, model, device, limits, created_utc)
     (folder / MANIFEST_NAME).write_text(draft.to_json(), encoding="utf-8")
     return Staged(folder, artifact, draft)
+
+
+def notes(draft: Manifest, languages: Sequence[str]) -> tuple[str, ...]:
+    """What the wrappers that were asked for cannot do with this bundle."""
+    generation, lacking = draft.generation, [each for each in ("c", "java", "swift") if each in languages]
+    if not lacking or generation is None or generation.chat_template is None or generation.chat_format is not None:
+        return ()
+    told = "the chat template is more than a string of turns, and the runtimes in C, Java and Swift have no Jinja"
+    return (f"{told}: an app in {', '.join(lacking)} renders the prompt itself and calls generate",)
 
 
 def seal(staged: Staged, report: Report, golden: Mapping[str, Any], summary: PlanSummary) -> Manifest:
@@ -187,7 +197,7 @@ def _draft(
         labels=model.labels,
         problem_type=_problem_type(model),
         embedding=_embedding(model),
-        generation=_generation(model, limits) if model.task == "causal-lm" else None,
+        generation=_generation(model, limits, folder / artifact.model_file) if model.task == "causal-lm" else None,
         min_isa=dict(artifact.min_isa),
         memory=manifest.Memory(
             file_bytes=_model_bytes(artifact),
@@ -243,18 +253,30 @@ def _embedding(model: SourceModel) -> manifest.EmbeddingSpec | None:
     return manifest.EmbeddingSpec(pooling=model.pooling or "mean", normalize=model.normalize, width=width)
 
 
-def _generation(model: SourceModel, limits: Limits) -> manifest.GenerationSpec:
+def _generation(model: SourceModel, limits: Limits, model_file: Path) -> manifest.GenerationSpec:
     eos = model.config.get("eos_token_id")
     if model.folder is not None and (model.folder / "generation_config.json").is_file():
         eos = json.loads((model.folder / "generation_config.json").read_bytes()).get("eos_token_id", eos)
     ids = eos if isinstance(eos, list) else [] if eos is None else [eos]
     longest = model.text.max_tokens if model.text is not None else limits.context_tokens
-    has_template = model.text is not None and model.text.chat_template is not None
+    template = model.text.chat_template if model.text is not None else None
     return manifest.GenerationSpec(
         context_tokens=min(limits.context_tokens, longest),
         eos_token_ids=tuple(ids),
-        chat_template="chat_template.jinja" if has_template else None,
+        chat_template=None if template is None else "chat_template.jinja",
+        chat_format=None if template is None else _chat_format(template, model_file),
     )
+
+
+def _chat_format(template: str, model_file: Path) -> manifest.ChatFormat | None:
+    """The template's, with the special tokens as the file's own vocabulary spells them."""
+    use_python_runtime()
+    from edgekit_runtime import LoadFailed, _llama
+
+    try:
+        return chat_format(template, *_llama.special_texts(model_file))
+    except LoadFailed:  # measuring the bundle says so too, and why
+        return None
 
 
 def _tools() -> dict[str, str]:

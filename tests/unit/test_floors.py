@@ -16,7 +16,7 @@ PACKAGE = ROOT / "edgekit"
 FLOORS = (
     ("errors", "progress", "resources", "quiet", "samples", "limits", "grid"),
     ("device", "checkpoint", "output", "manifest"),
-    ("costs", "model", "runtimes"),
+    ("costs", "model", "runtimes", "chat_format"),
     ("torch_model", "report", "setting"),
     ("strategies",),
     ("rules", "students", "comparison"),

@@ -3,35 +3,59 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
+from ._text import check_text
 from .errors import BadInput, LoadFailed
 
 Message = dict[str, Any]
 
 
-def render(template: str, messages: Sequence[Message], bos_token: str, eos_token: str) -> str:
-    """The prompt that ends where the assistant's answer begins; the special tokens stand in it as text."""
+def render(
+    template: str,
+    messages: Sequence[Message],
+    bos_token: str,
+    eos_token: str,
+    now: Callable[[], datetime] = datetime.now,
+) -> str:
+    """The prompt that ends where the assistant's answer begins; the special tokens stand in it as text.
+
+    `now` is asked where the template asks for the date.
+    """
+    if not messages:
+        raise BadInput("there is no message")
     for message in messages:
         if not isinstance(message, dict) or not {"role", "content"} <= set(message):
             raise BadInput(f"a message is {message!r}, expected an object with role and content")
-    if not messages:
-        raise BadInput("there is no message")
-    environment = _environment()
+        check_text(message["role"])
+        check_text(message["content"])
+    compiled = _compiled(template)
     try:
-        text = environment.from_string(template).render(
+        text = compiled.render(
             messages=list(messages),
             bos_token=bos_token,
             eos_token=eos_token,
             add_generation_prompt=True,
             tools=None,
             documents=None,
+            strftime_now=lambda pattern: now().astimezone().strftime(pattern),
         )
     except Exception as error:  # a template is a program: it may fail in any way
         raise BadInput(f"the chat template refuses these messages: {error}") from error
     return str(text)
+
+
+@lru_cache(maxsize=4)
+def _compiled(template: str) -> Any:
+    """The template as a program, made once for all the answers of a session."""
+    environment = _environment()
+    try:
+        return environment.from_string(template)
+    except Exception as error:
+        raise BadInput(f"the chat template refuses these messages: {error}") from error
 
 
 def _environment() -> Any:
@@ -57,12 +81,9 @@ def _environment() -> Any:
     def tojson(value: Any, indent: int | None = None, **options: Any) -> str:
         return json.dumps(value, ensure_ascii=False, indent=indent, **options)
 
-    def strftime_now(pattern: str) -> str:
-        return datetime.now().astimezone().strftime(pattern)
-
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
     )
     environment.filters["tojson"] = tojson
-    environment.globals.update(raise_exception=raise_exception, strftime_now=strftime_now)
+    environment.globals.update(raise_exception=raise_exception)
     return environment

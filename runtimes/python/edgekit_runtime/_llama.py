@@ -155,8 +155,7 @@ class Engine:
             template = inside(self._folder, self._manifest, path).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise LoadFailed(f"the chat template {path} cannot be read: {error}") from error
-        bos, eos = self._llama.llama_vocab_bos(self._vocab), self._llama.llama_vocab_eos(self._vocab)
-        text = _chat.render(template, messages, self._token_text(bos), self._token_text(eos))
+        text = _chat.render(template, messages, *_spelt(self._llama, self._vocab))
         return self._fitting(self._checked(self.tokenize(text, add_special=False)), max_tokens)
 
     def _fitting(self, ids: list[int], max_tokens: int | None) -> tuple[list[int], int]:
@@ -235,11 +234,6 @@ class Engine:
         if status != 0:
             raise RunFailed(f"llama.cpp could not run {len(ids)} tokens (status {status}): {'; '.join(_complaints)}")
 
-    def _token_text(self, token: int) -> str:
-        if token < 0:
-            return ""
-        return str(self._llama.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace"))
-
     def _piece(self, token: int) -> bytes:
         """The token's bytes; none for control tokens, which are not text."""
         size = 64
@@ -249,6 +243,27 @@ class Engine:
             if count >= 0:
                 return buffer.raw[:count]
             size = -count
+
+
+def special_texts(model_file: Path) -> tuple[str, str]:
+    """How the file's own vocabulary spells its tokens for the beginning and the end of a text; "" for one it lacks."""
+    llama, _ = _library()
+    params = llama.llama_model_default_params()
+    params.vocab_only = True
+    model = llama.llama_model_load_from_file(str(model_file).encode("utf-8"), params)
+    if not model:
+        raise LoadFailed(f"llama.cpp refuses {model_file.name}: {'; '.join(_complaints) or 'no reason given'}")
+    try:
+        return _spelt(llama, llama.llama_model_get_vocab(model))
+    finally:
+        llama.llama_model_free(model)
+
+
+def _spelt(llama: Any, vocab: int) -> tuple[str, str]:
+    tokens = (llama.llama_vocab_bos(vocab), llama.llama_vocab_eos(vocab))
+    raw = (b"" if token < 0 else llama.llama_vocab_get_text(vocab, token) for token in tokens)
+    bos, eos = (text.decode("utf-8", "replace") for text in raw)
+    return bos, eos
 
 
 def _library() -> tuple[Any, str]:
