@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit import flags, tables
+from edgekit import flags, runtimes, tables
 from edgekit.errors import BadProfile, EdgekitError, LimitMissed, UsageError
 
 
@@ -44,6 +44,7 @@ def pack(
     prefer: str | None = None,
     sensitivity: str | None = None,
     threads: str | None = None,
+    runtime: str = "python",
     history: str | None = None,
     max_ram: str | None = None,
     max_disk: str | None = None,
@@ -66,6 +67,7 @@ def pack(
     given = dict(locals())
     limits = flags.limits({name: given[name] for name in flags.LIMIT_FLAGS})
     preferences = flags.preferences(given)
+    languages = runtimes.parse(runtime)
     permits: Any = {
         name: flags.yes(f"--{name.replace('_', '-')}", given[name])
         for name in ("allow_pickle", "trust_remote_code", "force")
@@ -79,8 +81,8 @@ def pack(
         with watch() as progress:
             packed = pack_model(
                 model, device, out=out, strategy=strategy, eval_file=eval, calibration_file=calibration, limits=limits,
-                preferences=preferences, task=flags.task(task), revision=revision, history=history, progress=progress,
-                **permits,
+                preferences=preferences, languages=languages, task=flags.task(task), revision=revision,
+                history=history, progress=progress, **permits,
             )  # fmt: skip
         value = {"bundle": str(packed.folder), "report": packed.report.model_dump(mode="json")}
         return Outcome(value, f"{to_text(packed.report)}\nbundle: {packed.folder}")
@@ -233,6 +235,30 @@ def run(bundle: str, *inputs: str, threads: str | None = None, max_tokens: str =
     return Call(start)
 
 
+def demo(
+    bundle: str,
+    *,
+    port: str | None = None,
+    host: str | None = None,
+    open: str | bool = False,  # noqa: A002
+    no_open: str | bool = False,
+) -> Call:
+    number, show, hide = flags.port("--port", port), flags.yes("--open", open), flags.yes("--no-open", no_open)
+    if show and hide:
+        raise UsageError("--open and --no-open exclude one another", "give one of them, or none")
+
+    def start() -> Outcome:
+        from edgekit import demo as page
+        from edgekit.progress import watch
+
+        with watch() as progress:
+            found = page.demo(bundle, port=number, host=host or page.LOOPBACK, progress=progress)
+        opens = page.should_open(show, hide)
+        return Outcome(page.events(found, show=opens), page.told(found, show=opens))
+
+    return Call(start)
+
+
 def inspect_(
     path: str, *, revision: str | None = None, allow_pickle: str | bool = False, trust_remote_code: str | bool = False
 ) -> Call:
@@ -254,6 +280,18 @@ def verify(bundle: str) -> Call:
         manifest = verify_bundle(Path(bundle))
         value = {"bundle": bundle, "files": len(manifest.files), "status": manifest.status}
         return Outcome(value, f"{bundle}: {len(manifest.files)} files, every hash right; validation: {manifest.status}")
+
+    return Call(start)
+
+
+def runtime_(language: str, *, out: str | None = None, force: str | bool = False) -> Call:
+    (chosen,) = runtimes.checked([language])
+    replace = flags.yes("--force", force)
+
+    def start() -> Outcome:
+        made = runtimes.write(chosen, Path(out or f"edgekit-{chosen}"), force=replace)
+        told = f"{made.folder}: the {chosen} wrapper, {made.files} files, {made.size_bytes / 1e3:.0f} kB"
+        return Outcome(asdict(made) | {"folder": str(made.folder)}, told)
 
     return Call(start)
 
@@ -365,8 +403,10 @@ COMMANDS: dict[str, Callable[..., Call]] = {
     "validate": validate,
     "compare": compare,
     "run": run,
+    "demo": demo,
     "inspect": inspect_,
     "verify": verify,
+    "runtime": runtime_,
     "devices list": devices_list,
     "devices show": devices_show,
     "devices detect": devices_detect,

@@ -11,8 +11,10 @@ _TOP = """edgekit: pack a trained model for an edge device, and prove that it fi
     edgekit validate BUNDLE --on TARGET    measure a bundle here, on an emulated CPU, over ssh or adb
     edgekit compare A B ...                lay bundles side by side
     edgekit run BUNDLE TEXT...             run a bundle as an app would
+    edgekit demo BUNDLE                    a page that runs a bundle in your browser
     edgekit inspect MODEL|BUNDLE           what it is: task, family, tensors, files
     edgekit verify BUNDLE                  check every hash and path
+    edgekit runtime LANGUAGE               write the wrapper that an app embeds: python, js, c, java, swift
     edgekit devices list|show|detect|check the device profiles
     edgekit targets list|prepare|clean     where bundles can be validated; emulated CPUs
 
@@ -34,6 +36,7 @@ measured in the order of `edgekit plan` until one holds every limit; nothing is 
   --revision SHA        of a hub model         --threads N       to measure with (default: the device's fast cores)
   --prefer WHAT         accuracy, speed or size (default: the most faithful quantized candidate, ties to the faster)
   --sensitivity high    for maths, code, safety: stricter limits, under five bits only where measured fidelity allows
+  --runtime LANGUAGES   wrappers for the app: python,js,c,java,swift or none (default python)
   --history DIR         where reports of earlier packs are kept, or none (default: in the user's cache folder)
 limits
   --max-ram 1.5GB       (default: what the device lets an app use)     --max-disk 40MB
@@ -109,6 +112,19 @@ Embeddings: the cosine similarities of several texts, or the first values of one
 
 Example:  edgekit run my-encoder-pi5 "a cat on a mat" "a kitten on a rug" """
 
+_DEMO = """edgekit demo BUNDLE [flags]
+
+Serves a page on this machine, and on no other, that runs the bundle in your browser: similar sentences, labels, a chat.
+It shows what was measured when the bundle was packed beside what is measured in the page, and replays the goldens
+there. The engines for browsers come from npm's registry the first time (Node.js 20 or newer, with npm) and are kept in
+$EDGEKIT_NODE, or else in edgekit/node in the user's cache folder; from then on no network is needed. Ctrl-C ends it.
+
+  --port N           (default: one that is free)
+  --open             show it in a browser       --no-open    do not (default: if there is a terminal and a screen)
+  --host ADDRESS     listen there instead of on 127.0.0.1: whoever reaches it can fetch the whole bundle
+
+Example:  edgekit demo my-encoder-pi5"""
+
 _INSPECT = """edgekit inspect MODEL|BUNDLE [--revision SHA] [--allow-pickle] [--trust-remote-code]
 
 What it is, on what evidence: task, kind (base, chat, embedding, classifier), parameters, stored types, labels,
@@ -122,6 +138,17 @@ Checks the manifest's schema, every path, size and SHA-256, and that nothing els
 Exit status 27 if anything is wrong.
 
 Example:  edgekit verify my-encoder-pi5"""
+
+_RUNTIME = """edgekit runtime LANGUAGE [--out DIR] [--force]
+
+Writes the wrapper that an app embeds into a folder of its own, as `edgekit pack --runtime` puts it into a bundle: for
+apps that fetch their bundles later. LANGUAGE is python, js, c, java or swift. Each folder's README.md starts with the
+lines that use it.
+
+  --out DIR          where it goes (default edgekit-LANGUAGE here)
+  --force            replace such a wrapper there; never a folder that holds anything else
+
+Example:  edgekit runtime js --out app/vendor/edgekit"""
 
 _DEVICES = """edgekit devices list             every profile
 edgekit devices show NAME        one profile as TOML, with the status and source of each figure
@@ -151,8 +178,10 @@ _PAGES = {
     "validate": _VALIDATE,
     "compare": _COMPARE,
     "run": _RUN,
+    "demo": _DEMO,
     "inspect": _INSPECT,
     "verify": _VERIFY,
+    "runtime": _RUNTIME,
     "devices": _DEVICES,
     "targets": _TARGETS,
 }
