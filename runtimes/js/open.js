@@ -9,6 +9,7 @@ import { Session } from "./session.js";
 /** @typedef {import("./engines/contract.d.ts").Manifest} Manifest */
 /** @typedef {import("./engines/contract.d.ts").ListedFile} ListedFile */
 /** @typedef {import("./engines/contract.d.ts").EngineModule} EngineModule */
+/** @typedef {(manifest: Manifest, listed: ReadonlyMap<string, ListedFile>, backend: OpenOptions["backend"]) => void} Refusing */
 /** What differs between Node and a browser.
  * @typedef {object} Platform
  * @property {(bundle: string | URL, options: import("./verdicts.js").Opening) => Promise<import("./verdicts.js").OpenedBundle>} openFiles
@@ -16,6 +17,7 @@ import { Session } from "./session.js";
  * @property {() => Set<string> | null} isaFeatures
  * @property {() => number} usableCores
  * @property {Record<string, () => Promise<EngineModule>>} engines
+ * @property {Record<string, Refusing>} [refuse] what an engine cannot run here, told by the manifest alone
  */
 
 const BACKENDS = ["auto", "cpu", "webgpu"];
@@ -26,8 +28,10 @@ export async function openBundle(platform, bundle, options) {
   checkOptions(options);
   /** @type {string[]} */
   const notes = [];
-  const accept = (/** @type {Manifest} */ manifest, /** @type {ReadonlyMap<string, ListedFile>} */ listed) =>
-    void notes.push(...checkMemory(manifest, listed, options.memoryBudget), ...checkIsa(manifest, platform));
+  const accept = (/** @type {Manifest} */ manifest, /** @type {ReadonlyMap<string, ListedFile>} */ listed) => {
+    notes.push(...checkMemory(manifest, listed, options.memoryBudget), ...checkIsa(manifest, platform));
+    platform.refuse?.[manifest.engine]?.(manifest, listed, options.backend);
+  };
   const { verify, signal, onProgress } = options;
   const { manifest, files } = await cancellable(signal, () =>
     platform.openFiles(bundle, { verify, signal, onProgress, accept }),

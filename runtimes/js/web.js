@@ -1,4 +1,5 @@
 /** edgekit's runtime for browsers: pages and workers. */
+import { refuse } from "./engines/wllama-limits.js";
 import { openFiles } from "./files-web.js";
 import { arch, isaFeatures, usableCores } from "./machine-web.js";
 import { openBundle, verifyBundle } from "./open.js";
@@ -13,6 +14,7 @@ const platform = {
     onnxruntime: () => import("./engines/ort-web.js"),
     "llama.cpp": () => import("./engines/wllama.js"),
   },
+  refuse: { "llama.cpp": refuse },
 };
 
 /** @type {typeof import("./index.d.ts").open} */

@@ -1,5 +1,6 @@
 /** GGUF in pages and workers: llama.cpp as WebAssembly, through wllama, of the bytes that were proven. */
 import { BadInput, LoadFailed, words } from "../errors.js";
+import { threadsWork } from "../machine-web.js";
 import { load } from "./package.js";
 import { pick, randomNumbers } from "./sample.js";
 import { Vocabulary } from "./wllama-vocabulary.js";
@@ -14,16 +15,13 @@ const TESTED = "2.3.7";
 const BATCH_TOKENS = 128;
 // An encoder sees a text at once, and the engine's physical batch cannot be made larger than this.
 const MAX_EMBED_TOKENS = 512;
-// The engine counts offsets in a file in signed 32-bit numbers.
-const MAX_FILE_BYTES = 2 ** 31 - 1;
-const MIB = 2 ** 20;
 const COMPLAINTS = 4;
 const GRACE_MS = 2000;
+const NOT_ISOLATED = "one thread: the page is not cross-origin isolated (serve it with COOP and COEP headers)";
 const NO_LOW_MEMORY = "wllama has no mode of lower memory: the model's file lies in the engine's memory";
 
 /** @param {EngineRequest} request @returns {Promise<import("./contract.d.ts").Engine>} */
-export async function create({ files, manifest, threads, lowMemory, backend, wasmPaths }) {
-  refuse(manifest, files.listed.get(manifest.model_file)?.sizeBytes ?? 0, backend);
+export async function create({ files, manifest, threads, lowMemory, wasmPaths }) {
   const { Wllama } = await load(NAME, TESTED, imported);
   if (typeof Wllama.prototype.getLogits !== "function")
     throw new LoadFailed(`this ${NAME} gives no scores, as none from 3.0 on does: npm install ${NAME}@${TESTED}`);
@@ -31,6 +29,7 @@ export async function create({ files, manifest, threads, lowMemory, backend, was
   const wllama = new Wllama(wasmUrls(wasmPaths), { logger: voice });
   const embedding = manifest.task === "embedding";
   const limit = contextTokens(manifest, embedding);
+  const used = threadsWork() ? threads : 1;
   try {
     const blob = await files.blob(manifest.model_file);
     const loading = inWorkersToo(() =>
@@ -38,7 +37,7 @@ export async function create({ files, manifest, threads, lowMemory, backend, was
         embeddings: embedding,
         n_ctx: limit,
         n_batch: Math.min(limit, embedding ? MAX_EMBED_TOKENS : BATCH_TOKENS),
-        n_threads: globalThis.crossOriginIsolated ? threads : 1,
+        n_threads: used,
         seed: 1,
       }),
     );
@@ -53,7 +52,7 @@ export async function create({ files, manifest, threads, lowMemory, backend, was
     version: `${NAME} (llama.cpp ${Wllama.getLibllamaVersion()})`,
     backend: /** @type {const} */ ("wasm"),
     threads: wllama.getNumThreads(),
-    notes: lowMemory ? [NO_LOW_MEMORY] : [],
+    notes: [...(lowMemory ? [NO_LOW_MEMORY] : []), ...(used < threads ? [NOT_ISOLATED] : [])],
     ...vocabulary.told,
     tokenize: (/** @type {string} */ text, /** @type {boolean} */ special) => vocabulary.ids(text, special),
     close: () => end(wllama),
@@ -66,21 +65,6 @@ export async function create({ files, manifest, threads, lowMemory, backend, was
  * @returns {Promise<typeof import("@wllama/wllama/esm/wllama.js")>} */
 async function imported() {
   return /** @type {any} */ (await import("@wllama/wllama/esm/index.js"));
-}
-
-/** What cannot work is refused before a byte of the engine is fetched.
- *
- * @param {Manifest} manifest @param {number} sizeBytes @param {EngineRequest["backend"]} backend */
-function refuse(manifest, sizeBytes, backend) {
-  if (backend === "webgpu")
-    throw new LoadFailed('GGUF bundles run on the CPU in browsers: leave backend out, or pass "auto"');
-  if (sizeBytes > MAX_FILE_BYTES)
-    throw new LoadFailed(
-      `${manifest.model_file} has ${Math.ceil(sizeBytes / MIB)} MiB, WebAssembly takes ${Math.floor(MAX_FILE_BYTES / MIB)}` +
-        " in one file: pack to a smaller type, or run it outside of the browser",
-    );
-  if (manifest.task === "embedding" && manifest.embedding?.normalize === false)
-    throw new LoadFailed("wllama scales embeddings to length 1, and this bundle's are not: run it outside of the browser");
 }
 
 /** @param {Manifest} manifest @param {boolean} embedding @returns {number} */
