@@ -30,16 +30,25 @@ function explain(whole, text, bits, normalize, origin) {
     at = span[1];
     const piece = normalize(bit);
     const next = whole.slice(spans.length);
-    if (next.startsWith(piece)) fill(spans, span, piece.length);
+    if (next.startsWith(piece)) fill(spans, span, bit, piece);
     // What normalizers put before a text, or leave out of it, is white space or what stands for it.
-    else if (/^[\s▁]/u.test(next) && next.slice(1).startsWith(piece)) fill(spans, span, piece.length + 1);
-    else if (piece.startsWith("▁") && next.startsWith(piece.slice(1))) fill(spans, span, piece.length - 1);
+    else if (/^[\s▁]/u.test(next) && next.slice(1).startsWith(piece)) fill(spans, span, bit, next[0] + piece);
+    else if (piece.startsWith("▁") && next.startsWith(piece.slice(1))) fill(spans, span, bit, piece.slice(1));
     else if (piece.trim()) return null;
   }
   return spans.length === whole.length ? spans : null;
 }
 
-/** @param {Span[]} spans @param {Span} span @param {number} count */
-function fill(spans, span, count) {
-  for (let i = 0; i < count; i++) spans.push(span);
+/** As the tokenizers library counts: what several characters melt into has the place of the first of them, and what is
+ * left of the rest the places of the last ones.
+ *
+ * @param {Span[]} spans @param {Span} span @param {string} bit what stands at `span` @param {string} piece */
+function fill(spans, [start], bit, piece) {
+  const [from, to] = [[...bit], [...piece]];
+  let at = start;
+  const places = from.map((letter) => /** @type {Span} */ ([at, (at += letter.length)]));
+  to.forEach((letter, index) => {
+    const place = index === 0 ? 0 : Math.max(0, from.length - to.length + index);
+    for (let unit = 0; unit < letter.length; unit++) spans.push(places[place]);
+  });
 }

@@ -11,6 +11,7 @@ import { mend } from "./tokenizer-gaps.js";
 /** @typedef {import("@huggingface/tokenizers").AddedToken} AddedToken */
 
 const SPACE = "▁";
+const BYTE_TOKEN = /^<0x[0-9A-F]{2}>$/u;
 
 /** Of each token of `encoder.plain(text)`: [start, end] in UTF-16 units. RunFailed where they cannot be known.
  *
@@ -31,6 +32,7 @@ class Walk {
     const steps = flat(json.pre_tokenizer, "pretokenizers");
     this.bytes = steps.some((step) => step.type === "ByteLevel") ? byteLetters() : null;
     const closing = flat(json.post_processor, "processors").find((one) => /ByteLevel|Roberta/u.test(one.type));
+    this.prefixed = closing?.add_prefix_space ?? true;
     this.trims = this.bytes !== null && (closing?.trim_offsets ?? Boolean(closing));
     const added = [...tokenizer.get_added_tokens_decoder().values()];
     const normalized = (/** @type {AddedToken} */ one) => one.normalized === true && tokenizer.normalizer !== null;
@@ -107,7 +109,7 @@ class Walk {
       const span = /** @type {Span} */ ([spans[at][0], spans[at + letter.length - 1][1]]);
       at += letter.length;
       const written = this.bytes ? [...new TextEncoder().encode(letter)].map((byte) => this.bytes?.[byte] ?? "") : [letter];
-      found.push(...written.map((one) => ({ letter: one, span, blank: /\s/u.test(letter) })));
+      found.push(...written.map((one) => ({ letter: one, span, blank: letter === " " })));
     }
     return found;
   }
@@ -119,7 +121,14 @@ class Walk {
     const tokens = this.tokenizer.model?._call([word]) ?? [];
     const found = [];
     let at = 0;
+    let bytes = 0; // of the letter at `at`, said by tokens for single bytes
     for (const [index, token] of tokens.entries()) {
+      if (BYTE_TOKEN.test(token) && symbols[at] && this.#matches(token, symbols, at) === null) {
+        found.push({ token, span: symbols[at].span });
+        bytes += 1;
+        if (bytes === new TextEncoder().encode(symbols[at].letter).length) [at, bytes] = [at + 1, 0];
+        continue;
+      }
       const end = this.#matches(token, symbols, at) ?? this.#unknownEnd(token, tokens[index + 1], symbols, at);
       if (end === null) return null;
       found.push({ token, span: this.#span(symbols.slice(at, end)) });
@@ -151,12 +160,18 @@ class Walk {
     return next === token ? at + 1 : null;
   }
 
-  /** @param {Written[]} symbols at least one @returns {Span} */
+  /** Blanks at both ends are no part of it where the post-processor trims; but for one that may have been put before
+   * the text.
+   *
+   * @param {Written[]} symbols at least one @returns {Span} */
   #span(symbols) {
-    const last = symbols[symbols.length - 1].span[1];
-    if (!this.trims) return [symbols[0].span[0], last];
-    const kept = symbols.filter(({ blank }) => !blank);
-    return kept.length ? [kept[0].span[0], kept[kept.length - 1].span[1]] : [last, last];
+    const last = symbols.length - 1;
+    if (!this.trims) return [symbols[0].span[0], symbols[last].span[1]];
+    const solid = symbols.flatMap(({ blank }, index) => (blank ? [] : [index]));
+    const blanks = solid.length ? solid[0] : symbols.length;
+    const kept = this.prefixed && blanks === 1 && symbols[0].span[0] === 0;
+    const start = kept ? 0 : solid.length ? symbols[solid[0]].span[0] : symbols[last].span[1];
+    return [start, Math.max(start, solid.length ? symbols[solid[solid.length - 1]].span[1] : start)];
   }
 
   /** @param {string} word */
