@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fixtures import c_runtime, java_runtime
+from fixtures import c_runtime, java_runtime, js_runtime
 from fixtures.sshd import Server, serving
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +41,12 @@ def c_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def java_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Java runtime and the programs that use it; see fixtures/java_runtime."""
     return java_runtime.programs(tmp_path_factory.mktemp("java"))
+
+
+@pytest.fixture(scope="session")
+def js_app(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An app that holds the JavaScript runtime in edgekit/ and its packages in node_modules; see fixtures/js_runtime."""
+    return js_runtime.app(tmp_path_factory.mktemp("js") / "app")
 
 
 @pytest.fixture
