@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgekit.bundle import verify
 from edgekit.demo.server import LOOPBACK, Server
-from edgekit.demo.site import Resource, site
+from edgekit.demo.site import Resource, served
 from edgekit.errors import TooLargeForPage
 from edgekit.manifest import Manifest
 from edgekit.npm import install
@@ -64,7 +64,7 @@ def prepared(bundle: Path, progress: Progress) -> tuple[Manifest, dict[str, Reso
             "pack a smaller one with --max-disk, or use edgekit run",
         )
     modules = install(LOCK, progress=progress) / "node_modules"
-    return manifest, site(bundle.resolve(), manifest, modules.resolve())
+    return manifest, served(bundle.resolve(), manifest, modules.resolve())
 
 
 def should_open(wanted: bool, unwanted: bool) -> bool:

@@ -42,7 +42,7 @@ class Resource:
     content: bytes | None = None
 
 
-def site(bundle: Path, manifest: Manifest, modules: Path) -> dict[str, Resource]:
+def served(bundle: Path, manifest: Manifest, modules: Path) -> dict[str, Resource]:
     """Every path that is served for a verified bundle, without the leading slash; "" is the page.
 
     `modules` is the node_modules folder of the page's packages.

@@ -37,13 +37,16 @@ async function start() {
   const client = new Client();
   const figures = new Figures(manifest, report);
   const selfTest = new SelfTest(client, manifest);
-  const view = new VIEWS[manifest.task]({ manifest, client, figures, guarded, busy: (is) => selfTest.ready(!is) });
+  const remember = async () => figures.memory(await measured(client));
+  const busy = (is) => selfTest.ready(!is);
+  const view = new VIEWS[manifest.task]({ manifest, client, figures, guarded, busy, remember });
   byId("task").replaceChildren(h("h2", { id: "task-title" }, view.title), ...view.content);
 
   const loading = new Loading(manifest);
   try {
     const bundle = new URL("bundle/", location.href).href;
-    const opened = await client.call("open", { bundle, options: asked() }, (told) => loading.heard(told));
+    const request = { bundle, engine: manifest.engine, options: asked() };
+    const opened = await client.call("open", request, (told) => loading.heard(told));
     figures.loaded({
       totalMs: opened.totalMs,
       parts: { "fetch and verify": opened.fetchMs, "start the engine": opened.engineMs },
@@ -55,8 +58,7 @@ async function start() {
   selfTest.ready(true);
   announce("Ready");
   await view.ready();
-  const { value, what } = await measured(client);
-  figures.memory(value, what);
+  await remember();
   document.documentElement.dataset.state = "ready";
 }
 

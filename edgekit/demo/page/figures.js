@@ -68,7 +68,7 @@ export class Figures {
     this.#put(name, SHOWN[name].show(median(kept)), h("small", {}, count));
   }
 
-  memory(value, what) {
+  memory({ value, what }) {
     this.#put("memory", value == null ? "not told" : bytes(value), h("small", {}, what));
   }
 

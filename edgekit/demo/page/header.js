@@ -1,5 +1,6 @@
 // What the bundle is, and whether it held its limits.
 import { byId, h } from "./dom.js";
+import { bytes } from "./units.js";
 
 const TASKS = {
   embedding: "sentence similarity",
@@ -16,7 +17,7 @@ export function showHeader(manifest, report) {
   const badges = [
     h("li", { class: "badge" }, manifest.kind === "chat" ? "chat" : (TASKS[manifest.task] ?? manifest.task)),
     h("li", { class: "badge" }, manifest.strategy),
-    h("li", { class: "badge" }, `model file ${(size / 1e6).toLocaleString("en", { maximumFractionDigits: 1 })} MB`),
+    h("li", { class: "badge" }, `model file ${bytes(size)}`),
     h("li", { class: "badge" }, `packed for ${manifest.device.title}`),
     manifest.status === "passed"
       ? h("li", { class: "badge good" }, "✓ held every limit when packed")

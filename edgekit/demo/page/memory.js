@@ -1,15 +1,12 @@
-// How much memory the page takes, by whichever way this browser tells it.
+// How much memory the bundle takes here, and what that counts.
 
-/** {value: bytes or null, what: what that counts}. The browser may take some seconds to answer. */
+/** {value: bytes or null, what}. */
 export async function measured(client) {
   const wasm = await client.call("memory");
-  if (typeof performance.measureUserAgentSpecificMemory === "function" && crossOriginIsolated) {
-    try {
-      const { bytes } = await performance.measureUserAgentSpecificMemory();
-      return { value: bytes, what: "page, workers and wasm together, now, as the browser counts" };
-    } catch {
-      // Some browsers have the name and not the answer: what wasm took is known anyway.
-    }
+  if (wasm) return { value: wasm, what: "reserved by wasm: weights, caches, scratch" };
+  if (crossOriginIsolated && performance.measureUserAgentSpecificMemory) {
+    const { bytes } = await performance.measureUserAgentSpecificMemory();
+    return { value: bytes, what: "page and workers, as this browser counts" };
   }
-  return wasm ? { value: wasm, what: "wasm alone: this browser tells no more" } : { value: null, what: "by this browser" };
+  return { value: null, what: "by this browser" };
 }

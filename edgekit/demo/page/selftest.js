@@ -45,16 +45,21 @@ export class SelfTest {
     const told = `${all ? "✓" : "✗"} ${passed} of ${results.length} as recorded, in ${milliseconds(ms)}`;
     this.#result.replaceChildren(
       h("p", { class: `verdict ${all ? "good" : "bad"}` }, told),
-      h(
-        "table",
-        { class: "results" },
-        h("caption", { class: "hidden" }, "Goldens replayed"),
-        h("thead", {}, h("tr", {}, ["golden", "result", "difference", "allowed"].map((text) => h("th", { scope: "col" }, text)))),
-        h("tbody", {}, results.map(row)),
-      ),
+      h("details", { open: !all }, h("summary", {}, "Every golden"), table(results)),
     );
     announce(told);
   }
+}
+
+function table(results) {
+  const heads = ["golden", "result", "difference", "allowed"].map((text) => h("th", { scope: "col" }, text));
+  return h(
+    "table",
+    { class: "results" },
+    h("caption", { class: "hidden" }, "Goldens replayed"),
+    h("thead", {}, h("tr", {}, heads)),
+    h("tbody", {}, results.map(row)),
+  );
 }
 
 function row({ name, passed, difference, tolerance }) {

@@ -7,7 +7,7 @@ function rounded(value) {
   return value.toLocaleString("en", { maximumFractionDigits: Math.min(digits, 6) });
 }
 
-export const milliseconds = (value) => (value >= 10000 ? `${rounded(value / 1000)} s` : `${rounded(value)} ms`);
+export const milliseconds = (value) => (value >= 1000 ? `${rounded(value / 1000)} s` : `${rounded(value)} ms`);
 
 export function bytes(value) {
   for (const [size, unit] of [[2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"]])

@@ -1,18 +1,12 @@
 // The runtime, in a thread of its own: the page never freezes. A request is {id, op, ...}; an answer {id, ok} or
 // {id, error: {name, message}}, and before it any number of {id, piece} or {id, progress}.
 
-// Memory that engines take for wasm, counted where they ask for it: before any of them is loaded.
-const memories = [];
-WebAssembly.Memory = class extends WebAssembly.Memory {
-  constructor(shape) {
-    super(shape);
-    memories.push(new WeakRef(this));
-  }
-};
+import { wasmBytes } from "./wasm-memory.js";
+
+// llama.cpp's wasm is not found beside its module in a worker; ONNX Runtime's is.
+const WASM_PATHS = { "llama.cpp": new URL("../vendor/@wllama/wllama/esm/", import.meta.url).href };
 const runtime = import("../runtime/web.js");
 let session = null;
-
-const wasmBytes = () => memories.reduce((sum, each) => sum + (each.deref()?.buffer.byteLength ?? 0), 0);
 
 /** What `call` gives, and how long it took. */
 async function timed(call) {
@@ -22,12 +16,13 @@ async function timed(call) {
 }
 
 const operations = {
-  async open({ bundle, options }, tell) {
+  async open({ bundle, engine, options }, tell) {
     const { open } = await runtime;
     const start = performance.now();
     let [fetched, shown] = [start, start];
     session = await open(bundle, {
       ...options,
+      wasmPaths: WASM_PATHS[engine],
       onProgress(progress) {
         fetched = performance.now();
         if (fetched - shown < 50 && progress.loadedBytes < progress.totalBytes) return;
@@ -73,7 +68,7 @@ const operations = {
   },
 
   selfTest: () => timed(() => session.selfTest()),
-  memory: () => wasmBytes(),
+  memory: wasmBytes,
 };
 
 /** How many tokens the answer is: pieces are fewer, where a character takes several tokens. */

@@ -110,7 +110,7 @@ export class EmbeddingView {
     this.#result.replaceChildren(
       h(
         "table",
-        { class: "heat" },
+        { class: texts.length > 6 ? "heat many" : "heat" },
         h("caption", { class: "soft" }, "Cosine similarity: the fuller the colour, the more alike"),
         h("thead", {}, h("tr", {}, h("td", {}), numbers)),
         h("tbody", {}, rows),
@@ -121,7 +121,7 @@ export class EmbeddingView {
 
 function cell(value, row, column, [first, second]) {
   const best = (row === first && column === second) || (row === second && column === first);
-  const made = h("td", { class: best ? "best" : row === column ? "same" : null }, value.toFixed(2).replace(/^(-?)0\./, "$1."));
+  const made = h("td", { class: best ? "best" : row === column ? "same" : null }, value.toFixed(2).replace("-", "−"));
   made.style.setProperty("--share", String(Math.max(0, Math.min(1, value))));
   return made;
 }

@@ -92,8 +92,16 @@ export class LanguageView {
     );
     this.#began(false);
     if (answer) this.#ended(answer, turn, conversation);
-    else turn.previousElementSibling.remove(), turn.remove(), (this.#text.value ||= content);
+    else this.#undone(turn, content);
     this.#text.focus();
+    await this.#context.remember();
+  }
+
+  /** What failed is not part of the conversation, and can be sent again. */
+  #undone(turn, content) {
+    turn.previousElementSibling?.remove();
+    turn.remove();
+    this.#text.value ||= content;
   }
 
   #began(is) {
