@@ -112,8 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: the terminal is for the address and for errors."""
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
-        """Plain text, with nothing of what was asked."""
-        body = b"" if self.command == "HEAD" else f"{code} {message or self.responses[code][0]}\n".encode()
+        """Plain text, with nothing of what was asked: the base class's messages repeat it."""
+        body = b"" if self.command == "HEAD" else f"{code} {self.responses[code][0]}\n".encode()
         self.send_response(code)
         self._head("page", "text/plain; charset=utf-8", len(body))
         if code >= 400 and code != 404:
@@ -125,19 +125,19 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, with_body: bool) -> None:
         hosts = self.headers.get_all("Host") or []
         if len(hosts) != 1:
-            self.send_error(400, "one Host header is needed")
+            self.send_error(400)
         elif not self.server.knows(hosts[0].strip()):
-            self.send_error(421, "this server has another name")
+            self.send_error(421)
         elif "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
-            self.send_error(400, "no body is read here")
+            self.send_error(400)
         elif (resource := self._asked()) is None:
-            self.send_error(404, "there is no such file here")
+            self.send_error(404)
         elif resource.content is not None:
             self._send(resource, None, len(resource.content), "", with_body=with_body)
         else:
             file = _opened(resource)
             if file is None:
-                self.send_error(404, "there is no such file here")
+                self.send_error(404)
                 return
             with file:
                 status = os.fstat(file.fileno())
