@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from edgekit_runtime import _llama, goldens
 from edgekit_runtime._session import Session
-from fixtures import bundles, tiny_models
+from fixtures import bundles, gguf_bundles, tiny_models
 
 pytestmark = pytest.mark.engines
 
@@ -224,22 +224,8 @@ def test_self_test_replays_and_notices(tmp_path: Path, given: Any) -> None:
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from edgekit.model import open_model
-    from edgekit.strategies.gguf import write_gguf
-
     source = tiny_models.tiny_sentence_encoder(tmp_path_factory.mktemp("encoder") / "source")
-    folder = source.parent / "b"
-    folder.mkdir()
-    write_gguf(open_model(source), folder / "model-F32.gguf", "F32")
-    return bundles.seal(
-        folder,
-        task="embedding",
-        kind="embedding",
-        engine="llama.cpp",
-        model_file="model-F32.gguf",
-        text={"tokenizer": None, "max_tokens": 16},
-        embedding={"pooling": "mean", "normalize": True, "width": 64},
-    )
+    return gguf_bundles.encoder_bundle(source)
 
 
 def test_an_encoder_embeds_with_pooling_and_length_one(encoder: Path) -> None:

@@ -1,8 +1,9 @@
 /** GGUF in Node: llama.cpp through node-llama-cpp, on the CPU, its file memory-mapped. */
+import { open } from "node:fs/promises";
 import { LoadFailed, RunFailed, words } from "../errors.js";
+import { Vocabulary } from "./node-llama-vocabulary.js";
 import { checkVersion, load } from "./package.js";
 import { pick, randomNumbers } from "./sample.js";
-import { pieceBytes } from "./pieces.js";
 
 /** @typedef {import("./contract.d.ts").EngineRequest} EngineRequest */
 /** @typedef {import("./contract.d.ts").Sampling} Sampling */
@@ -18,6 +19,7 @@ const TESTED = "3.21.1";
 // A prompt goes in by pieces of this many tokens: cancel() is heard between them, and the engine's buffers stay small.
 const BATCH_TOKENS = 128;
 const COMPLAINTS = 4;
+const VERSIONS = [2, 3];
 const CPU_ONLY = { gpuLayers: 0, useMmap: true };
 const NO_LOW_MEMORY = `${NAME} has no mode of lower memory: weights may be held twice, once in an order that is faster`;
 
@@ -44,6 +46,7 @@ export async function create({ files, manifest, threads, lowMemory, signal }) {
   /** @type {LlamaModel | undefined} */
   let model;
   try {
+    await checkHeader(modelPath);
     // What is free is not estimated: the session holds the budget against what was measured.
     model = await llama.loadModel({ modelPath, ...CPU_ONLY, ignoreMemorySafetyChecks: true, loadSignal: signal });
     const about = { version: `${NAME} ${version}`, notes: lowMemory ? [NO_LOW_MEMORY] : [] };
@@ -78,6 +81,21 @@ async function start(engine) {
   }
 }
 
+/** The package reads the file's header too, and tells the console where it is none.
+ *
+ * @param {string} modelPath */
+async function checkHeader(modelPath) {
+  const file = await open(modelPath);
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(8), 0, 8, 0);
+    const version = buffer.readUInt32LE(4);
+    if (bytesRead < 8 || buffer.toString("latin1", 0, 4) !== "GGUF" || !VERSIONS.includes(version))
+      throw new Error(`it does not begin as a GGUF file of version ${VERSIONS.join(" or ")} does`);
+  } finally {
+    await file.close();
+  }
+}
+
 /** @param {unknown} error @returns {string} */
 function reason(error) {
   return [words(error), ...complaints].join("; ");
@@ -89,43 +107,6 @@ function tokens(section, name, key) {
   const found = section?.[key];
   if (typeof found === "number" && Number.isInteger(found) && found >= 1 && found < 2 ** 31) return found;
   throw new LoadFailed(`${name}.${key} is ${found}, expected 1 to ${2 ** 31 - 1}`);
-}
-
-/** Ids of texts, and texts of ids, as llama.cpp has them. */
-class Vocabulary {
-  /** @param {Package} engine @param {LlamaModel} model */
-  constructor(engine, model) {
-    this.model = model;
-    /** @type {readonly string[]} */
-    this.entries = model.fileInfo.metadata.tokenizer.ggml.tokens;
-    this.bosToken = model.tokens.bosString ?? "";
-    this.eosToken = model.tokens.eosString ?? "";
-    const { wpm, rwkv } = engine.LlamaVocabularyType;
-    const kind = model.vocabularyType;
-    // WordPiece has its [CLS] and [SEP] whatever the file's flags say, RWKV nothing.
-    this.first = kind === wpm || (kind !== rwkv && model.tokens.shouldPrependBosToken) ? model.tokens.bos : null;
-    this.last = kind === wpm ? model.tokens.sep : null;
-    if (kind !== wpm && kind !== rwkv && model.tokens.shouldAppendEosToken) this.last = model.tokens.eos;
-  }
-
-  /** @param {string} text @param {boolean} addSpecial @returns {number[]} */
-  ids(text, addSpecial) {
-    const ids = /** @type {number[]} */ (this.model.tokenize(text, true));
-    if (!addSpecial) return ids;
-    return [...(this.first === null ? [] : [this.first]), ...ids, ...(this.last === null ? [] : [this.last])];
-  }
-
-  /** The token's bytes; none for control tokens, which are not text.
-   *
-   * @param {Token} token @returns {Uint8Array} */
-  piece(token) {
-    const attributes = this.model.getTokenAttributes(token);
-    if (attributes.control || attributes.unknown) return new Uint8Array();
-    return (
-      pieceBytes(this.model.vocabularyType, this.entries[token], attributes) ??
-      new TextEncoder().encode(this.model.detokenize([token]))
-    );
-  }
 }
 
 /** @typedef {{ about: { version: string, notes: string[] }, model: LlamaModel, vocabulary: Vocabulary,
