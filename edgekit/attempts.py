@@ -34,7 +34,7 @@ _MEMORY = ("counted memory", "peak RSS")
 class Order:
     """What is packed, for what, and within which limits. `offers` is all that was planned with, rejected or not;
     `history` the folder that reports are kept in, if any; `threads` those that measure; `languages` those whose
-    wrappers go into the bundle.
+    wrappers go into the bundle, and `app_threads` what these run by default, None for as many as there are cores.
     """
 
     source: SourceModel
@@ -45,6 +45,7 @@ class Order:
     threads: int
     history: Path | None
     languages: Sequence[str]
+    app_threads: int | None
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,9 @@ class Attempts:
             order.source,
             order.setting.device,
             order.limits,
-            order.languages,
             self._created_utc,
+            languages=order.languages,
+            threads=order.app_threads,
         )
         self._progress.step(f"validate {candidate.label}")
         examined = validation.examine(

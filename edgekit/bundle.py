@@ -56,18 +56,20 @@ def stage(
     model: SourceModel,
     device: DeviceProfile,
     limits: Limits,
-    languages: Sequence[str],
     created_utc: str,
+    *,
+    languages: Sequence[str] = ("python",),
+    threads: int | None = None,
 ) -> Staged:
     """Lay the bundle out in `folder` (replacing what is there), with the wrappers for `languages` and a manifest that
-    says "failed" until proven.
+    says "failed" until proven. `threads` are those that wrappers run on the device unless an app says otherwise.
     """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(artifact.folder, folder, copy_function=_link_or_copy)
     _copy_companions(model, folder)
     for language in languages:
         runtimes.assemble(language, folder / "runtime" / language)
-    draft = _draft(folder, artifact, model, device, limits, created_utc)
+    draft = _draft(folder, artifact, model, device, limits, created_utc, threads)
     (folder / MANIFEST_NAME).write_text(draft.to_json(), encoding="utf-8")
     return Staged(folder, artifact, draft)
 
@@ -176,7 +178,13 @@ def _companion(folder: Path, name: str) -> Path | None:
 
 
 def _draft(
-    folder: Path, artifact: Artifact, model: SourceModel, device: DeviceProfile, limits: Limits, created_utc: str
+    folder: Path,
+    artifact: Artifact,
+    model: SourceModel,
+    device: DeviceProfile,
+    limits: Limits,
+    created_utc: str,
+    threads: int | None,
 ) -> Manifest:
     from edgekit.model import source_sha256
 
@@ -206,7 +214,9 @@ def _draft(
             peak_rss_bytes=None,
             measured_on=None,
         ),
-        device=manifest.Device(name=device.name, title=device.title, ram_budget_bytes=device.ram_budget_bytes),
+        device=manifest.Device(
+            name=device.name, title=device.title, ram_budget_bytes=device.ram_budget_bytes, threads=threads
+        ),
         plan=PlanSummary(chosen=candidate.label, tried=(), rejected=()),
         provenance=manifest.Provenance(
             source=model.source,

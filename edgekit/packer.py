@@ -23,7 +23,7 @@ from edgekit.planner import Plan
 from edgekit.progress import Progress, Silent
 from edgekit.report import Report, show
 from edgekit.rules import tightened
-from edgekit.setting import measuring_threads, setting_for
+from edgekit.setting import app_default_threads, measuring_threads, setting_for
 from edgekit.strategies import Candidate, Engine, Rejection
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def pack(
     _keep_apart(source, destination)
     with writing(destination, force=force, need_bytes=_needed_bytes(source, chosen_plan)) as output:
         threads = preferences.threads or measuring_threads(profile)
-        order = Order(source, setting, asked.limits, offers, data, threads, folder, languages)
+        app_threads = preferences.threads or app_default_threads(profile)
+        order = Order(source, setting, asked.limits, offers, data, threads, folder, languages, app_threads)
         attempts = Attempts(order, output, progress)
         best, summary = attempts.first_that_passes(chosen_plan, keep_misses=force)
         progress.step("write the bundle")

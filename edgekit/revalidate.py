@@ -62,9 +62,10 @@ def validate(
     profile = _profile(device or manifest.device.name)
     limits = _limits(manifest, profile)
     data = read_eval(Path(eval_file), source) if eval_file is not None else None
-    here, there = _threads(kind, threads, profile)
+    packed_threads = manifest.device.threads if profile.name == manifest.device.name else None
+    here, there = _threads(kind, threads, profile, packed_threads)
     created_utc = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    setting = _setting(profile, limits, threads, past)
+    setting = _setting(profile, limits, threads or packed_threads, past)
     with (
         open_target(target, Conditions(profile, there, progress, manifest.engine)) as place,
         tempfile.TemporaryDirectory(prefix="edgekit-validate-") as name,
@@ -95,10 +96,12 @@ def _setting(profile: DeviceProfile, limits: Limits, threads: int | None, past: 
     return setting_for(profile, limits, Preferences(threads=threads), seen)
 
 
-def _threads(kind: str, asked: int | None, profile: DeviceProfile) -> tuple[int, int]:
-    """For the original, which runs here, and for the bundle: elsewhere this machine's cores are no limit to it."""
-    here = asked or measuring_threads(profile)
-    return here, here if kind == "local" else asked or default_threads(profile)
+def _threads(kind: str, asked: int | None, profile: DeviceProfile, packed: int | None) -> tuple[int, int]:
+    """For the original, which runs here, and for the bundle: elsewhere this machine's cores are no limit to it. Unless
+    some are asked for they are those that the bundle was packed for, or else the device's fast cores.
+    """
+    here = asked or measuring_threads(profile, packed)
+    return here, here if kind == "local" else asked or packed or default_threads(profile)
 
 
 def _limits(manifest: Manifest, profile: DeviceProfile) -> Limits:

@@ -27,7 +27,16 @@ def setting_for(
     )
 
 
-def measuring_threads(device: DeviceProfile) -> int:
-    """The device's fast cores, as far as this machine has as many."""
+def app_default_threads(device: DeviceProfile) -> int | None:
+    """What a wrapper runs on the device unless an app says otherwise: its fast cores. None where the cores that are
+    there decide: this machine, a browser, a device whose slow cores nobody knows.
+    """
+    clusters = device.cpu.clusters
+    unknown = not clusters or (len(clusters) > 1 and any(cluster.mhz is None for cluster in clusters))
+    return None if device.name == "host" or device.os == "browser" or unknown else default_threads(device)
+
+
+def measuring_threads(device: DeviceProfile, app_threads: int | None = None) -> int:
+    """The threads of the app, or else the device's fast cores, as far as this machine has as many."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(default_threads(device), here))
+    return max(1, min(app_threads or default_threads(device), here))

@@ -16,6 +16,8 @@ from edgekit_runtime import goldens
 from fixtures import bundles
 from fixtures.environments import LLAMA, ONNX, with_packages
 
+from edgekit import runtimes
+
 pytestmark = pytest.mark.engines
 
 ABSENT = ("torch", "transformers", "edgekit", "onnx", "optimum", "huggingface_hub", "PIL", "pydantic", "gguf")
@@ -139,19 +141,21 @@ def test_a_bundle_runs_after_it_was_moved_and_made_read_only(onnx_python: Path, 
 
 
 def test_the_runtime_is_a_package_of_its_own(onnx_python: Path, tmp_path: Path) -> None:
-    """Built as a wheel and unpacked beside its engine, it runs as a module on a bundle without a runtime."""
-    built = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")],
-        cwd=bundles.RUNTIME,
+    """Installed by pip from the folder that a bundle carries, it runs as a module on a bundle without a runtime."""
+    runtimes.assemble("python", tmp_path / "python")
+    options = ("--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check", "--quiet")
+    installed = subprocess.run(
+        [sys.executable, "-m", "pip", "install", *options, "--target", tmp_path / "site", tmp_path / "python"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert built.returncode == 0, built.stderr
-    (wheel,) = (tmp_path / "dist").glob("edgekit_runtime-*.whl")
-    shutil.unpack_archive(wheel, tmp_path / "site", "zip")
+    assert installed.returncode == 0, installed.stderr
     (metadata,) = (tmp_path / "site").glob("*.dist-info/METADATA")
-    assert f"Version: {rt.__version__}\n" in metadata.read_text(encoding="utf-8")
+    told = metadata.read_text(encoding="utf-8")
+    assert f"Version: {rt.__version__}\n" in told
+    needed = {line.partition(": ")[2] for line in told.splitlines() if line.startswith("Requires-Dist")}
+    assert {name for name in needed if "extra ==" not in name} == {"numpy<3,>=1.26"}
     bundle = bundles.embedding_bundle(tmp_path / "b")
     environment = {"PYTHONPATH": str(tmp_path / "site")}
     told = _run(onnx_python, "-m", "edgekit_runtime", str(bundle), "blue", environment=environment).stdout

@@ -61,7 +61,8 @@ def open(
 ) -> Session:
     """A session on the bundle in `folder`, every file of it proven first.
 
-    `threads` defaults to the physical cores this process may use. `memory_budget` (bytes) is held against the peak
+    `threads` defaults to those of the device it was packed for (its fast cores), at most the physical cores that this
+    process may use. `memory_budget` (bytes) is held against the peak
     that was measured when the bundle was packed, before anything is loaded. `low_memory` trades speed for less private
     memory. `verify=False` skips the hashes, for a folder verified before.
 

@@ -51,7 +51,7 @@ def _parser(bundle: Path | None) -> argparse.ArgumentParser:
     parser.add_argument("inputs", nargs="*", help="texts, or paths of pictures; one text per line of stdin without any")
     parser.add_argument("--info", action="store_true", help="print the manifest and what was found here")
     parser.add_argument("--self-test", action="store_true", help="replay the goldens packed with the model")
-    parser.add_argument("--threads", type=int, metavar="N", help="default: the physical cores")
+    parser.add_argument("--threads", type=int, metavar="N", help="default: the device's fast cores")
     parser.add_argument("--low-memory", action="store_true", help="less private memory, slower")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="of an answer (default 256)")
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default)")

@@ -92,7 +92,7 @@ def _check_shape(manifest: dict[str, Any]) -> None:
             raise BundleInvalid(f"{MANIFEST}: {key} is missing or not a string")
     if manifest["task"] not in TASKS:
         raise BundleInvalid(f"{MANIFEST}: task {manifest['task']!r} is not one of {', '.join(TASKS)}")
-    for key in ("text", "image", "embedding", "generation", "memory", "min_isa"):
+    for key in ("text", "image", "embedding", "generation", "memory", "min_isa", "device"):
         if not isinstance(manifest.get(key), dict | None):
             raise BundleInvalid(f"{MANIFEST}: {key} is neither an object nor null")
     labels = manifest.get("labels", [])

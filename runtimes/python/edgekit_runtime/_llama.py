@@ -20,6 +20,7 @@ from . import _chat
 from ._bundle import inside, setting
 from ._sample import Sampler
 from ._text import Encoder, check_text
+from ._versions import check
 from .errors import BadInput, Cancelled, LoadFailed, PromptTooLong, RunFailed, WrongTask
 
 Floats = npt.NDArray[np.float32]
@@ -143,7 +144,9 @@ class Engine:
 
     def prompt(self, prompt: str | Sequence[int], max_tokens: int | None) -> tuple[list[int], int]:
         """The prompt's ids and the most tokens that may follow, once it is certain that both fit the context."""
-        ids = self._checked(self.tokenize(prompt) if isinstance(prompt, str) else prompt)
+        if isinstance(prompt, str | bytes | bytearray):  # bytes are sequences of numbers too, but no ids
+            prompt = self.tokenize(check_text(prompt))
+        ids = self._checked(prompt)
         return self._fitting(ids, max_tokens)
 
     def chat_prompt(self, messages: Sequence[_chat.Message], max_tokens: int | None) -> tuple[list[int], int]:
@@ -273,10 +276,11 @@ def _library() -> tuple[Any, str]:
         from llama_cpp import llama_cpp as functions
     except (ImportError, OSError, RuntimeError) as error:
         raise LoadFailed(f"the engine cannot be imported ({error}): pip install llama-cpp-python") from error
+    version = check("llama-cpp-python", getattr(llama_cpp, "__version__", None))
     functions.llama_log_set(_log_callback(functions), ctypes.c_void_p(0))
     functions.llama_backend_init()
     _load_backends(functions)
-    return functions, f"llama-cpp-python {llama_cpp.__version__}"
+    return functions, f"llama-cpp-python {version}"
 
 
 def _load_backends(functions: Any) -> None:

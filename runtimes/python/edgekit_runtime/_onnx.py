@@ -17,6 +17,7 @@ import numpy.typing as npt
 from . import _image, _labels, _machine
 from ._bundle import inside, setting
 from ._text import Encoder, Text
+from ._versions import check
 from .errors import BadInput, Cancelled, LoadFailed, RunFailed
 
 Array = npt.NDArray[Any]
@@ -184,6 +185,7 @@ def _load(model: Path, threads: int, low_memory: bool, isa_safety: bool) -> tupl
         import onnxruntime
     except ImportError as error:
         raise LoadFailed(f"the engine cannot be imported ({error}): pip install onnxruntime tokenizers") from error
+    version = check("onnxruntime", getattr(onnxruntime, "__version__", None))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -197,8 +199,8 @@ def _load(model: Path, threads: int, low_memory: bool, isa_safety: bool) -> tupl
     try:
         session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise LoadFailed(f"ONNX Runtime {onnxruntime.__version__} refuses {model.name}: {error}") from error
-    return session, f"onnxruntime {onnxruntime.__version__}", onnxruntime.RunOptions
+        raise LoadFailed(f"ONNX Runtime {version} refuses {model.name}: {error}") from error
+    return session, f"onnxruntime {version}", onnxruntime.RunOptions
 
 
 def _saturates() -> bool:

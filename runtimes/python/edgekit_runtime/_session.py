@@ -241,11 +241,24 @@ def load(
     if info["engine"] not in ENGINES:
         raise BundleInvalid(f"the engine {info['engine']!r} is not one of {', '.join(ENGINES)}")
     notes = _machine.check_isa(info.get("min_isa") or {})
-    threads = _machine.physical_cores() if threads is None else _positive("threads", threads)
+    threads, thread_notes = _threads(info, threads)
     model = model or inside(folder, info, info["model_file"])
     engine = import_module(ENGINES[info["engine"]]).Engine(folder, info, threads, low_memory, model, isa_safety)
+    notes += thread_notes
     info["runtime"] = {"engine": engine.version, "threads": threads, "low_memory": low_memory, "notes": notes}
     return Session(engine, info, folder)
+
+
+def _threads(info: dict[str, Any], asked: int | None) -> tuple[int, list[str]]:
+    """Those asked for; else the bundle's, which are its device's fast cores, as far as there are so many here."""
+    if asked is not None:
+        return _positive("threads", asked), []
+    here, packed = _machine.physical_cores(), (info.get("device") or {}).get("threads")
+    if type(packed) is not int or packed < 1:
+        return here, []
+    if packed <= here:
+        return packed, []
+    return here, [f"the bundle was packed for {packed} threads, here are {here} cores to use"]
 
 
 def _check_memory(info: dict[str, Any], folder: Path, memory_budget: int | None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterable, Iterator, Sequence
 
+from ._text import check_text
 from .errors import BadInput
 
 
@@ -52,4 +53,6 @@ def check_stops(stop: str | Sequence[str]) -> tuple[str, ...]:
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     if not all(isinstance(one, str) and one for one in stops):
         raise BadInput(f"stop is {stop!r}: one or more non-empty strings are expected")
+    for one in stops:
+        check_text(one)
     return stops

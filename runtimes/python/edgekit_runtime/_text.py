@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ._versions import check
 from .errors import BadInput, LoadFailed
 
 Text = str | tuple[str, str]
@@ -51,13 +52,14 @@ class Encoder:
 
     def __init__(self, tokenizer_json: Path, max_tokens: int, inputs: Mapping[str, npt.DTypeLike]) -> None:
         try:
-            from tokenizers import Tokenizer
+            import tokenizers
         except ImportError as error:
             raise LoadFailed(f"the tokenizers library cannot be imported ({error}): pip install tokenizers") from error
+        check("tokenizers", getattr(tokenizers, "__version__", None))
         if unknown := set(inputs) - set(self._COLUMNS):
             raise LoadFailed(f"the graph wants {', '.join(sorted(unknown))}, which text alone does not give")
         try:
-            self._tokenizer = Tokenizer.from_file(str(tokenizer_json))
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(tokenizer_json))
         except Exception as error:
             raise LoadFailed(f"{tokenizer_json.name} is not a tokenizer this version reads: {error}") from error
         padding = self._tokenizer.padding or {}

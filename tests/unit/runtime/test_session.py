@@ -12,7 +12,7 @@ import edgekit_runtime as rt
 import numpy as np
 import pytest
 from edgekit_runtime import _machine
-from edgekit_runtime._session import Session, open_session
+from edgekit_runtime._session import Session, _threads, open_session
 from fixtures import bundles
 
 
@@ -234,3 +234,25 @@ def test_a_memory_budget_is_a_positive_number_of_bytes(tmp_path: Path, budget: o
 def test_threads_are_a_positive_whole_number(tmp_path: Path, threads: object) -> None:
     with pytest.raises(rt.BadInput, match="threads"):
         _open(bundles.plain_bundle(tmp_path / "bundle"), threads=threads)
+
+
+@pytest.mark.parametrize(
+    ("packed", "asked", "here", "threads", "notes"),
+    [
+        (5, None, 8, 5, 0),
+        (5, None, 2, 2, 1),
+        (5, 3, 2, 3, 0),
+        (None, None, 2, 2, 0),
+        (0, None, 2, 2, 0),
+        (True, None, 2, 2, 0),
+        ("4", None, 2, 2, 0),
+    ],
+)
+def test_threads_are_those_of_the_device_as_far_as_they_are_here(
+    monkeypatch: pytest.MonkeyPatch, packed: object, asked: int | None, here: int, threads: int, notes: int
+) -> None:
+    monkeypatch.setattr(_machine, "physical_cores", lambda: here)
+    found, told = _threads({"device": {"threads": packed}}, asked)
+    assert (found, len(told)) == (threads, notes)
+    assert all("packed for 5 threads" in note and "2 cores" in note for note in told)
+    assert _threads({}, None) == (here, [])
