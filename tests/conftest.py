@@ -38,6 +38,13 @@ def c_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def inside(c_programs: Path) -> Iterator[c_runtime.Inside]:
+    """The pure parts of the C runtime, asked by themselves; see fixtures/c_runtime."""
+    with c_runtime.Inside(c_programs / "inside") as inside:
+        yield inside
+
+
+@pytest.fixture(scope="session")
 def java_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Java runtime and the programs that use it; see fixtures/java_runtime."""
     return java_runtime.programs(tmp_path_factory.mktemp("java"))
@@ -45,7 +52,7 @@ def java_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def js_app(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An app that holds the JavaScript runtime in edgekit/ and its packages in node_modules; see fixtures/js_runtime."""
+    """An app that holds the JavaScript runtime in edgekit/, its packages beside it; see fixtures/js_runtime."""
     return js_runtime.app(tmp_path_factory.mktemp("js") / "app")
 
 

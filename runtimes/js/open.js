@@ -1,11 +1,9 @@
 /** Opening a bundle: everything that can be refused is refused before the engine is imported. */
 import { BadInput, Cancelled, LoadFailed, MemoryBudget, RuntimeFailure, UnsupportedDevice, words } from "./errors.js";
-import { Graph } from "./graph.js";
-import { LanguageModel } from "./language.js";
 import { show } from "./manifest.js";
-import { Session } from "./session.js";
 
 /** @typedef {import("./index.d.ts").OpenOptions} OpenOptions */
+/** @typedef {import("./session.js").Session} Session */
 /** @typedef {import("./engines/contract.d.ts").Manifest} Manifest */
 /** @typedef {import("./engines/contract.d.ts").ListedFile} ListedFile */
 /** @typedef {import("./engines/contract.d.ts").EngineModule} EngineModule */
@@ -22,10 +20,12 @@ import { Session } from "./session.js";
 
 const BACKENDS = ["auto", "cpu", "webgpu"];
 const MIB = 2 ** 20;
+const PACKAGES = "@huggingface/tokenizers @huggingface/jinja";
 
 /** @param {Platform} platform @param {string | URL} bundle @param {OpenOptions} options @returns {Promise<Session>} */
 export async function openBundle(platform, bundle, options) {
   checkOptions(options);
+  const calls = loadCalls(); // while the bundle's files are read
   /** @type {string[]} */
   const notes = [];
   const accept = (/** @type {Manifest} */ manifest, /** @type {ReadonlyMap<string, ListedFile>} */ listed) => {
@@ -38,6 +38,7 @@ export async function openBundle(platform, bundle, options) {
   );
   const asked = threadsFor(manifest, options.threads, platform.usableCores());
   const { lowMemory = false, backend = "auto", wasmPaths } = options;
+  const { Session, Graph, LanguageModel } = await calls;
   const request = { files, manifest, threads: asked.threads, lowMemory, backend, wasmPaths, signal };
   const engine = await cancellable(signal, async () => (await platform.engines[manifest.engine]()).create(request));
   try {
@@ -58,6 +59,20 @@ export async function openBundle(platform, bundle, options) {
 export async function verifyBundle(platform, bundle, { signal, onProgress }) {
   const check = { verify: true, all: true, signal, onProgress };
   return (await cancellable(signal, () => platform.openFiles(bundle, check))).manifest;
+}
+
+/** What a session is made of. It needs packages, which verify() does not: LoadFailed where one is missing. */
+function loadCalls() {
+  const loading = Promise.all([import("./session.js"), import("./graph.js"), import("./language.js")]).then(
+    ([session, graph, language]) => ({ ...session, ...graph, ...language }),
+    (error) => {
+      throw new LoadFailed(`a package of the runtime cannot be imported (${words(error)}): npm install ${PACKAGES}`, {
+        cause: error,
+      });
+    },
+  );
+  loading.catch(() => {}); // heard where it is awaited, unless the bundle is refused first
+  return loading;
 }
 
 /** @template T @param {AbortSignal | undefined} signal @param {() => Promise<T>} work @returns {Promise<T>} */
