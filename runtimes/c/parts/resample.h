@@ -1,6 +1,6 @@
-/* Resizing as Pillow does it (libImaging/Resample.c, by Alexander Karpinsky; HPND licence): every filter widened when a
- * picture shrinks, its weights rounded to 22 bits, sums clipped to 8 bits after each of the two passes. The same pixels
- * come out, bit for bit where sin and cos agree. */
+/* Resizing as Pillow 13 does it (libImaging/Resample.c; HPND licence): every filter widened when a picture shrinks, its
+ * weights rounded to 22 bits, sums clipped to 8 bits after each of the two passes. The same pixels come out, bit for bit
+ * where sin and cos agree. Older versions go across first always, which differs by a level or two here and there. */
 #ifndef EDGEKIT_RESAMPLE_H
 #define EDGEKIT_RESAMPLE_H
 
@@ -32,7 +32,7 @@ static double filter_hamming(double x) {
     if (x == 0) return 1;
     if (x >= 1) return 0;
     x *= RESAMPLE_PI;
-    return sin(x) / x * (0.54 + 0.46 * cos(x));
+    return sin(x) / x * (0.54f + 0.46f * cos(x)); /* floats, as there */
 }
 
 static double filter_bicubic(double x) {
@@ -177,20 +177,22 @@ static picture resample_nearest(const picture *from, int height, int width) {
 static picture resample(const picture *from, int height, int width, int filter) {
     if (filter == RESAMPLE_NEAREST) return resample_nearest(from, height, width);
     const struct resample_filter *chosen = &resample_filters[filter];
-    picture wide = {NULL, 0, 0}, none = {NULL, 0, 0};
-    if (width != from->width) {
-        wide = resample_across(from, width, chosen);
-        if (wide.rgb == NULL) return none;
-    }
-    const picture *across = wide.rgb != NULL ? &wide : from;
-    if (height == from->height) {
-        if (wide.rgb != NULL) return wide;
+    const picture none = {NULL, 0, 0};
+    bool across = width != from->width, down = height != from->height;
+    /* The pass that throws away more goes first. */
+    int shorter = from->height - height;
+    bool down_first = shorter > 0 && shorter > 2 * ((int64_t)from->width - width);
+    if (!across && !down) {
         picture same = picture_new(height, width);
         if (same.rgb != NULL) memcpy(same.rgb, from->rgb, (size_t)height * (size_t)width * 3);
         return same;
     }
-    picture done = resample_down(across, height, chosen);
-    free(wide.rgb);
+    if (!across) return resample_down(from, height, chosen);
+    if (!down) return resample_across(from, width, chosen);
+    picture half = down_first ? resample_down(from, height, chosen) : resample_across(from, width, chosen);
+    if (half.rgb == NULL) return none;
+    picture done = down_first ? resample_across(&half, width, chosen) : resample_down(&half, height, chosen);
+    free(half.rgb);
     return done;
 }
 
