@@ -68,7 +68,7 @@ static inline const added_token *added_match(const added_tokens *self, bool norm
 
 /* The pieces of `text`, left to right, the longest token first. A token found where it must not stand is passed over
  * whole. Spaces that a token takes with it may be a token's own as well: then the pieces overlap, as they do in the
- * tokenizers library. */
+ * tokenizers library, and of one that has nothing left there is none (the library panics where it has less). */
 static inline bool added_split_text(const added_tokens *self, bool normalized, const char *text, size_t bytes,
                                     added_splits *splits) {
     size_t behind = 0; /* what is told of already */
@@ -95,7 +95,7 @@ static inline bool added_split_text(const added_tokens *self, bool normalized, c
             end += utf8_character(text + end, bytes - end, NULL);
         }
         if (behind < start && !splits_push(splits, NULL, (uint32_t)behind, (uint32_t)start)) return false;
-        if (!splits_push(splits, token, (uint32_t)start, (uint32_t)end)) return false;
+        if (start < end && !splits_push(splits, token, (uint32_t)start, (uint32_t)end)) return false;
         behind = end;
     }
     return behind == bytes || splits_push(splits, NULL, (uint32_t)behind, (uint32_t)bytes);

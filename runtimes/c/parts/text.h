@@ -148,8 +148,9 @@ static inline edgekit_code text_encode(const text_tokenizer *self, const char *t
     return code;
 }
 
-/* LOAD_FAILED where the ids of a golden text are other ones than those that were packed. */
-static inline edgekit_code text_check_case(const text_tokenizer *self, const json_value *each, edgekit_error *error) {
+/* LOAD_FAILED where the ids of a golden text are other ones than those that were packed; counts the texts. */
+static inline edgekit_code text_check_case(const text_tokenizer *self, const json_value *each, size_t *checked,
+                                           edgekit_error *error) {
     const json_value *text = json_get(json_get(each, "input"), "text");
     const json_value *wanted = json_get(json_get(each, "expected"), "token_ids");
     text_encoding found;
@@ -162,61 +163,68 @@ static inline edgekit_code text_check_case(const text_tokenizer *self, const jso
     }
     if (same != wanted->count || same != found.count) {
         code = fail(error, EDGEKIT_LOAD_FAILED,
-                    "onnxruntime-extensions gives other ids than the bundle's tokenizer does, from token %zu of '%.80s' "
-                    "on: tokenize in the app with another library, or pack for llama.cpp",
+                    "onnxruntime-extensions gives other ids than the bundle's tokenizer, from token %zu of '%.80s' on: "
+                    "tokenize in the app, and run ids",
                     same, text->text);
     }
     text_encoding_free(&found);
+    *checked += 1;
     return code;
 }
 
-/* The ids of another library are believed of texts for which they are known: those of the goldens. */
-static inline edgekit_code text_check(const text_tokenizer *self, const bundle *packed, edgekit_error *error) {
-    json_document document;
+/* The ids of another library are held against those that are known: the goldens'. */
+static inline edgekit_code text_check(const text_tokenizer *self, const bundle *packed, size_t *checked,
+                                      edgekit_error *error) {
+    json_document document = {0};
     size_t bytes = 0;
     char *path = find_file(packed, "golden.json") == NULL ? NULL : path_join(packed->folder, "golden.json");
     char *text = path == NULL ? NULL : read_whole(path, TEXT_MAX_GOLDEN_BYTES, &bytes);
     edgekit_code code = EDGEKIT_OK;
-    free(path);
-    if (text == NULL) return EDGEKIT_OK; /* nothing to hold them against: the self test says so */
-    if (json_parse(&document, text, bytes, TEXT_MAX_GOLDEN_VALUES)) {
+    if (text != NULL && json_parse(&document, text, bytes, TEXT_MAX_GOLDEN_VALUES)) {
         const json_value *cases = json_get(document.root, "cases");
         bool listed = json_is(cases, JSON_ARRAY);
         for (const json_value *each = listed ? cases->first : NULL; each != NULL && code == EDGEKIT_OK;
              each = each->next) {
-            code = text_check_case(self, each, error);
+            code = text_check_case(self, each, checked, error);
         }
     }
     json_free(&document);
     free(text);
+    free(path);
     return code;
 }
 
-/* A tokenizer that is not ours to read, by the library that may have it. `name` is tokenizer.json's path. */
-static inline edgekit_code text_borrow(text_tokenizer *self, const bundle *packed, const char *name, const char *kind,
+/* A tokenizer that is not ours to read, by the library that has it. `name` is its path in the bundle. */
+static inline edgekit_code text_borrow(text_tokenizer *self, const bundle *packed, const char *name, bool unigram,
                                        const tokenizer_json *file, const char *library, edgekit_error *error) {
-    const char *slash = strrchr(name, '/');
+    static const char only[] = "tokenizer.json";
+    const char *kind = unigram ? "Unigram" : "byte-level BPE", *slash = strrchr(name, '/');
+    size_t checked = 0;
+    if (strcmp(slash == NULL ? name : slash + 1, only) != 0) {
+        return fail(error, EDGEKIT_LOAD_FAILED, "%.200s is %s, and onnxruntime-extensions reads %s alone", name, kind,
+                    only);
+    }
     if (strcmp(packed->task, "token-classification") == 0) {
-        return fail(error, EDGEKIT_LOAD_FAILED,
-                    "the tokenizer is %.20s, by onnxruntime-extensions, which gives no offsets: token classification "
-                    "needs WordPiece here",
-                    kind);
+        return tokenizer_lacks(error, file,
+                               "%s, of which onnxruntime-extensions gives no offsets: token classification needs "
+                               "WordPiece here",
+                               kind);
     }
-    if (slash != NULL ? strcmp(slash, "/tokenizer.json") != 0 : strcmp(name, "tokenizer.json") != 0) {
-        return fail(error, EDGEKIT_LOAD_FAILED,
-                    "%.100s is a tokenizer of the kind %.20s, and onnxruntime-extensions reads tokenizer.json alone",
-                    name, kind);
-    }
+    char *folder = path_join(packed->folder, name);
+    if (folder == NULL) return fail(error, EDGEKIT_LOAD_FAILED, "there is no memory for a path");
+    *strrchr(folder, '/') = '\0';
     self->kind = TEXT_EXTENSIONS;
-    edgekit_code code = post_read(&self->post, false, file, error);
-    char *path = code == EDGEKIT_OK ? path_join(packed->folder, name) : NULL;
-    if (code == EDGEKIT_OK && path == NULL) return fail(error, EDGEKIT_LOAD_FAILED, "there is no memory for a path");
-    if (code == EDGEKIT_OK) {
-        *strrchr(path, '/') = '\0';
-        code = extensions_open(&self->extensions, library, path, kind, error);
+    edgekit_code code = extensions_admit(&self->extensions, file, unigram, folder, error);
+    if (code == EDGEKIT_OK) code = post_read(&self->post, false, file, error);
+    if (code == EDGEKIT_OK) code = extensions_open(&self->extensions, library, folder, kind, error);
+    if (code == EDGEKIT_OK) code = text_check(self, packed, &checked, error);
+    free(folder);
+    if (code == EDGEKIT_OK && unigram && checked == 0) {
+        return fail(error, EDGEKIT_LOAD_FAILED,
+                    "the tokenizer is Unigram, and no golden of the bundle proves that onnxruntime-extensions gives "
+                    "its ids: pack again, with texts");
     }
-    free(path);
-    return code == EDGEKIT_OK ? text_check(self, packed, error) : code;
+    return code;
 }
 
 /* By the model's type; old files have none, and are what only one model has the settings of. */
@@ -229,10 +237,10 @@ static inline edgekit_code text_choose(text_tokenizer *self, const bundle *packe
         return code == EDGEKIT_OK ? post_read(&self->post, true, file, error) : code;
     }
     if (span_is(file->type, "\"BPE\"") || (file->type.start == NULL && file->merges.start != NULL)) {
-        return text_borrow(self, packed, name, "BPE", file, library, error);
+        return text_borrow(self, packed, name, false, file, library, error);
     }
-    if (span_is(file->type, "\"Unigram\"")) return text_borrow(self, packed, name, "Unigram", file, library, error);
-    return tokenizer_lacks(error, file, "the model %.*s: this runtime has WordPiece, BPE and Unigram",
+    if (span_is(file->type, "\"Unigram\"")) return text_borrow(self, packed, name, true, file, library, error);
+    return tokenizer_lacks(error, file, "the model %.*s: this runtime has WordPiece, byte-level BPE and Unigram",
                            (int)(file->type.bytes < 60 ? file->type.bytes : 60),
                            file->type.start == NULL ? "" : file->type.start);
 }

@@ -55,14 +55,24 @@ static inline bool json_skip_string(json_document *cursor) {
     return true;
 }
 
+/* Whether a number, true, false or null may have it: skipped, they need not be right. */
+static inline bool json_in_scalar(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '+' || c == '-' || c == '.' || c == 'E';
+}
+
+/* As json_skip_space, which is not called a million times for nothing. */
+static inline void json_to_next(json_document *cursor) {
+    if (cursor->at < cursor->end && (unsigned char)*cursor->at <= ' ') json_skip_space(cursor);
+}
+
 /* Moves `at` behind a value, and counts the members it has itself. */
 static inline bool json_skip(json_document *cursor, json_span *span) {
     char closing[JSON_MAX_DEPTH];
     int depth = 0;
-    json_skip_space(cursor);
+    json_to_next(cursor);
     *span = (json_span){cursor->at, 0, 0};
     do {
-        json_skip_space(cursor);
+        json_to_next(cursor);
         if (cursor->at >= cursor->end) return json_wrong(cursor, "it ends too early"), false;
         char c = *cursor->at;
         if (c == '{' || c == '[') {
@@ -81,10 +91,7 @@ static inline bool json_skip(json_document *cursor, json_span *span) {
             cursor->at++;
         } else {
             const char *from = cursor->at;
-            while (cursor->at < cursor->end && strchr("+-.0123456789Eaeflnrstu", *cursor->at) != NULL &&
-                   *cursor->at != '\0') {
-                cursor->at++;
-            }
+            while (cursor->at < cursor->end && json_in_scalar(*cursor->at)) cursor->at++;
             if (cursor->at == from) return json_wrong(cursor, "a value is expected"), false;
         }
     } while (depth > 0);
@@ -103,19 +110,19 @@ static inline bool json_spans(json_document *cursor, json_span whole, const want
     memset(cursor, 0, sizeof *cursor);
     cursor->start = cursor->at = whole.start;
     cursor->end = whole.start + whole.bytes;
-    json_skip_space(cursor);
+    json_to_next(cursor);
     if (cursor->at >= cursor->end || *cursor->at != '{') return json_wrong(cursor, "it is not an object"), false;
     cursor->at++;
-    json_skip_space(cursor);
+    json_to_next(cursor);
     bool more = cursor->at >= cursor->end || *cursor->at != '}';
     while (more) {
         json_span value;
-        json_skip_space(cursor);
+        json_to_next(cursor);
         const char *key = cursor->at + 1;
         if (cursor->at >= cursor->end || *cursor->at != '"') return json_wrong(cursor, "a key is expected"), false;
         if (!json_skip_string(cursor)) return false;
         size_t length = (size_t)(cursor->at - key) - 1;
-        json_skip_space(cursor);
+        json_to_next(cursor);
         if (cursor->at >= cursor->end || *cursor->at++ != ':') return json_wrong(cursor, "a colon is missing"), false;
         if (!json_skip(cursor, &value)) return false;
         for (size_t index = 0; index < count; index++) {
@@ -123,7 +130,7 @@ static inline bool json_spans(json_document *cursor, json_span whole, const want
             if (wanted[index].span->start != NULL) return json_wrong(cursor, "a key stands twice in one object"), false;
             *wanted[index].span = value;
         }
-        json_skip_space(cursor);
+        json_to_next(cursor);
         if (cursor->at >= cursor->end) return json_wrong(cursor, "it ends too early"), false;
         if (*cursor->at != ',' && *cursor->at != '}') return json_wrong(cursor, "a comma is missing"), false;
         more = *cursor->at++ == ',';
@@ -183,7 +190,7 @@ static inline edgekit_code tokenizer_json_read(tokenizer_json *self, const char 
     if (!json_spans(&cursor, whole, parts, sizeof parts / sizeof *parts)) {
         return tokenizer_wrong(error, self, "%s", cursor.why);
     }
-    json_skip_space(&cursor);
+    json_to_next(&cursor);
     if (cursor.at != cursor.end) return tokenizer_wrong(error, self, "something follows its end");
     if (self->model.start == NULL) return tokenizer_wrong(error, self, "it has no model");
     if (!json_spans(&cursor, self->model, of_model, sizeof of_model / sizeof *of_model)) {

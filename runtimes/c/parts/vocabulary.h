@@ -84,22 +84,22 @@ static inline const char *vocabulary_add(vocabulary *self, const char *text, con
 
 /* Members {token: id} from behind the opening bracket. */
 static inline const char *vocabulary_fill(vocabulary *self, json_document *cursor) {
-    json_skip_space(cursor);
+    json_to_next(cursor);
     bool more = cursor->at >= cursor->end || *cursor->at != '}';
     while (more) {
         json_value id = {0};
-        json_skip_space(cursor);
+        json_to_next(cursor);
         if (cursor->at >= cursor->end || *cursor->at != '"') return "a token is not a string";
         const char *text = json_parse_string(cursor);
         if (text == NULL) return cursor->why;
-        json_skip_space(cursor);
+        json_to_next(cursor);
         if (cursor->at >= cursor->end || *cursor->at++ != ':') return "a colon is missing in its vocabulary";
-        json_skip_space(cursor);
+        json_to_next(cursor);
         bool number = cursor->at < cursor->end && (*cursor->at == '-' || (*cursor->at >= '0' && *cursor->at <= '9'));
         if (!number || json_parse_number(cursor, &id) == NULL) return "an id is no number";
         const char *fault = vocabulary_add(self, text, &id);
         if (fault != NULL) return fault;
-        json_skip_space(cursor);
+        json_to_next(cursor);
         if (cursor->at >= cursor->end) return "its vocabulary does not end";
         if (*cursor->at != ',' && *cursor->at != '}') return "a comma is missing in its vocabulary";
         more = *cursor->at++ == ',';
