@@ -15,7 +15,7 @@ export class Answer {
   /** Calls wait for one another, as with a generator. @type {Promise<unknown>} */
   #last = Promise.resolve();
 
-  /** @param {() => Flight} begin @param {(signal: AbortSignal) => Promise<AsyncGenerator<string>>} start */
+  /** @param {() => Promise<Flight>} begin @param {(signal: AbortSignal) => Promise<AsyncGenerator<string>>} start */
   constructor(begin, start) {
     this.#begin = begin;
     this.#start = start;
@@ -43,7 +43,7 @@ export class Answer {
   async #next() {
     if (this.#over) return { done: true, value: undefined };
     try {
-      const flight = (this.#flight ??= this.#takeOff());
+      const flight = (this.#flight ??= await this.#takeOff());
       const texts = (this.#texts ??= await flight.step(this.#start));
       const { done, value } = await flight.step(() => texts.next());
       if (!done) return { done: false, value };
@@ -55,8 +55,8 @@ export class Answer {
     return this.return();
   }
 
-  #takeOff() {
-    const flight = this.#begin();
+  async #takeOff() {
+    const flight = await this.#begin();
     flight.leave = () => this.#leave();
     return flight;
   }

@@ -23,8 +23,10 @@ export class Flights {
     return this.#closed;
   }
 
-  /** @param {AbortSignal} [signal] the app's @returns {Flight} busy until its end() */
-  begin(signal) {
+  /** @param {AbortSignal} [signal] the app's @returns {Promise<Flight>} busy until its end() */
+  async begin(signal) {
+    this.checkOpen();
+    if (this.#current?.leaving) await this.#current.leaving; // cancelled, and the engine is about to stop
     this.checkOpen();
     if (this.#current)
       throw new Busy("another call is running on this session: wait for it, cancel() it, or open a second session");
@@ -40,7 +42,7 @@ export class Flights {
    * @template T
    * @param {AbortSignal | undefined} signal @param {(signal: AbortSignal) => Promise<T>} work @returns {Promise<T>} */
   async call(signal, work) {
-    const flight = this.begin(signal);
+    const flight = await this.begin(signal);
     try {
       return await flight.step(work);
     } finally {
@@ -84,8 +86,8 @@ export class Flight {
   #abort = () => this.abort();
   /** What frees the engine of a call that was aborted between two steps. @type {() => Promise<void>} */
   leave = async () => this.end();
-  /** @type {Promise<void> | null} */
-  #leaving = null;
+  /** That under way. @type {Promise<void> | null} */
+  leaving = null;
 
   /** @param {Flights} flights @param {AbortSignal | undefined} signal @param {() => void} forget */
   constructor(flights, signal, forget) {
@@ -115,14 +117,14 @@ export class Flight {
   abort() {
     if (this.#controller.signal.aborted) return;
     this.#controller.abort();
-    if (!this.#step) this.#leaving = this.leave().catch(() => {});
+    if (!this.#step) this.leaving = this.leave().catch(() => {});
   }
 
   /** Once the engine does not work for this call any more. */
   async atRest() {
     await this.#step?.catch(() => {});
     await this.leave();
-    await this.#leaving;
+    await this.leaving;
   }
 
   end() {

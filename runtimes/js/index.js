@@ -3,4 +3,17 @@
 const inNode = typeof process === "object" && typeof process.versions?.node === "string";
 
 export const { open, verify } = await (inNode ? import("./node.js") : import("./web.js"));
-export * from "./errors.js";
+export {
+  BadInput,
+  BundleInvalid,
+  Busy,
+  Cancelled,
+  Closed,
+  LoadFailed,
+  MemoryBudget,
+  PromptTooLong,
+  RunFailed,
+  RuntimeFailure,
+  UnsupportedDevice,
+  WrongTask,
+} from "./errors.js";

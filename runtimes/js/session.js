@@ -113,7 +113,7 @@ export class Session {
   /** @param {string} name @param {GenerateOptions} options
    * @param {(sampling: Sampling, signal: AbortSignal) => Promise<AsyncIterable<Uint8Array>>} start */
   #answer(name, options, start) {
-    const begin = () => {
+    const begin = async () => {
       this.#checkTask(name);
       return this.#flights.begin(options.signal);
     };

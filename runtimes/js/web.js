@@ -23,4 +23,17 @@ export const open = (bundle, options = {}) => openBundle(platform, bundle, optio
 /** @type {typeof import("./index.d.ts").verify} */
 export const verify = (bundle, options = {}) => verifyBundle(platform, bundle, options);
 
-export * from "./errors.js";
+export {
+  BadInput,
+  BundleInvalid,
+  Busy,
+  Cancelled,
+  Closed,
+  LoadFailed,
+  MemoryBudget,
+  PromptTooLong,
+  RunFailed,
+  RuntimeFailure,
+  UnsupportedDevice,
+  WrongTask,
+} from "./errors.js";
