@@ -1,4 +1,5 @@
-/** Resizing a picture, to the bit as Pillow's Image.resize does: its filters, its 22-bit fixed point, rows first. */
+/** Resizing a picture, to the bit as Pillow 13's Image.resize does: its filters, its 22-bit fixed point, and the pass first
+ * that throws away more. Older versions always go across first, which differs by a few levels here and there. */
 
 /** @typedef {{ data: Uint8Array, width: number, height: number }} Rgb three bytes a pixel */
 /** @typedef {{ support: number, weight: (x: number) => number }} Filter */
@@ -24,12 +25,16 @@ export function isFilter(filter) {
  * @returns {Rgb} */
 export function resize(picture, width, height, filter) {
   if (filter === NEAREST) return nearest(picture, width, height);
-  const rows = width === picture.width ? picture : across(picture, width, FILTERS[filter]);
-  return height === rows.height ? rows : down(rows, height, FILTERS[filter]);
+  const chosen = FILTERS[filter];
+  const shorter = picture.height - height;
+  const downFirst = shorter > 0 && shorter > 2 * (picture.width - width);
+  const half = downFirst ? down(picture, height, chosen) : across(picture, width, chosen);
+  return downFirst ? across(half, width, chosen) : down(half, height, chosen);
 }
 
 /** @param {Rgb} picture @param {number} width @param {Filter} filter @returns {Rgb} */
 function across(picture, width, filter) {
+  if (width === picture.width) return picture;
   const { starts, weights } = coefficients(picture.width, width, filter);
   const data = new Uint8Array(width * picture.height * 3);
   for (let y = 0; y < picture.height; y++)
@@ -43,6 +48,7 @@ function across(picture, width, filter) {
 
 /** @param {Rgb} picture @param {number} height @param {Filter} filter @returns {Rgb} */
 function down(picture, height, filter) {
+  if (height === picture.height) return picture;
   const { starts, weights } = coefficients(picture.height, height, filter);
   const line = picture.width * 3;
   const data = new Uint8Array(line * height);
@@ -129,5 +135,7 @@ function cubic(x) {
 /** @param {number} x not negative */
 function hamming(x) {
   if (x === 0) return 1;
-  return x >= 1 ? 0 : (Math.sin(x * Math.PI) / (x * Math.PI)) * (0.54 + 0.46 * Math.cos(x * Math.PI));
+  const angle = x * Math.PI;
+  // Single precision, as Pillow has these two.
+  return x >= 1 ? 0 : (Math.sin(angle) / angle) * (Math.fround(0.54) + Math.fround(0.46) * Math.cos(angle));
 }
