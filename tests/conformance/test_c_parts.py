@@ -7,6 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_texts_come_as_in_python(inside: Inside, pieces: list[bytes], cuts: list
     """Whatever the bytes, however they are cut; but a zero, which ends a C string, becomes U+FFFD."""
     whole = b"".join(pieces)
     edges = sorted({0, len(whole), *(cut % (len(whole) + 1) for cut in cuts)})
-    pieces = [whole[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [whole[start:end] for start, end in pairwise(edges)]
     found = inside.ask("stream", pieces=[_packed(piece) for piece in pieces], stops=stops)
     decoded = (text.replace("\0", "\ufffd") for text in decode_utf8(pieces))
     assert found == list(until_stop(decoded, stops))

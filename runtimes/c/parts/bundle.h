@@ -188,7 +188,8 @@ static bool holds_strings(const json_value *list) {
 }
 
 static edgekit_code check_sections(const json_value *manifest, edgekit_error *error) {
-    static const char *const sections[] = {"text", "image", "embedding", "generation", "memory", "min_isa"};
+    static const char *const sections[] = {"text",   "image",   "embedding", "generation",
+                                           "memory", "min_isa", "device"};
     for (size_t index = 0; index < sizeof sections / sizeof *sections; index++) {
         const json_value *section = json_get(manifest, sections[index]);
         if (section != NULL && section->kind != JSON_OBJECT && section->kind != JSON_NULL) {

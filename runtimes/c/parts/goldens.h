@@ -77,7 +77,9 @@ static double tolerance_here(const json_value *tolerance) {
         char feature[32];
         snprintf(feature, sizeof feature, "%.*s", (int)strcspn(each->key + sizeof prefix - 1, "+"),
                  each->key + sizeof prefix - 1);
-        if (has_feature(feature) == 1 && json_number(each) > particular) particular = json_number(each);
+        if (has_feature(feature) != 1) continue;
+        if (each->kind != JSON_NUMBER) return (double)NAN;
+        if (json_number(each) > particular) particular = json_number(each);
     }
     return isnan(usual) ? usual : particular >= 0 ? particular : arch != NULL ? json_number(arch) : usual;
 }

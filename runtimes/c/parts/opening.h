@@ -54,12 +54,17 @@ static char *describe(const edgekit_session *self, const char *const *notes, siz
     return NULL;
 }
 
-/* What the caller names; else the device's threads, as far as there are so many cores; else the physical cores. */
-static int threads_for(const bundle *packed, int32_t asked) {
+/* Those asked for; else the bundle's, which are its device's fast cores, as far as there are so many here. */
+static int threads_for(const bundle *packed, int32_t asked, char *note) {
     const json_value *device = json_get(json_get(packed->manifest, "device"), "threads");
-    int cores = asked > 0 ? 0 : physical_cores();
+    note[0] = '\0';
     if (asked > 0) return (int)asked;
-    return json_is_whole(device) && device->integer > 0 && device->integer < cores ? (int)device->integer : cores;
+    int here = physical_cores();
+    if (!json_is_whole(device) || device->integer < 1) return here;
+    if (device->integer <= here) return (int)device->integer;
+    snprintf(note, NOTE_BYTES, "the bundle was packed for %lld threads, here are %d cores to use",
+             (long long)device->integer, here);
+    return here;
 }
 
 static edgekit_code open_engine(edgekit_session *self, const edgekit_options *options, edgekit_error *error) {
@@ -89,7 +94,7 @@ static edgekit_code open_text(edgekit_session *self, const edgekit_options *opti
 
 static edgekit_code open_session(edgekit_session *self, const char *folder, const edgekit_options *options,
                                  edgekit_error *error) {
-    char memory_note[NOTE_BYTES] = "", isa_note[NOTE_BYTES] = "";
+    char memory_note[NOTE_BYTES] = "", isa_note[NOTE_BYTES] = "", thread_note[NOTE_BYTES] = "";
     edgekit_code code = bundle_read(&self->bundle, folder, error);
     if (code == EDGEKIT_OK && !options->skip_verify) code = bundle_verify(&self->bundle, error);
     if (code == EDGEKIT_OK) code = check_memory(&self->bundle, options->memory_budget_bytes, memory_note, error);
@@ -98,14 +103,14 @@ static edgekit_code open_session(edgekit_session *self, const char *folder, cons
         code = fail(error, EDGEKIT_BAD_INPUT, "threads is %d, expected 1 or more", (int)options->threads);
     }
     if (code != EDGEKIT_OK) return code;
-    self->threads = threads_for(&self->bundle, options->threads);
+    self->threads = threads_for(&self->bundle, options->threads, thread_note);
     self->low_memory = options->low_memory != 0;
     self->normalize = json_is(json_get(json_get(self->bundle.manifest, "embedding"), "normalize"), JSON_TRUE);
     if ((code = open_engine(self, options, error)) != EDGEKIT_OK) return code;
     if ((code = open_text(self, options, error)) != EDGEKIT_OK) return code;
     if (self->llama != NULL) self->vocabulary = self->llama->vocabulary;
-    const char *notes[] = {isa_note, memory_note};
-    self->info = describe(self, notes, 2);
+    const char *notes[] = {isa_note, thread_note, memory_note};
+    self->info = describe(self, notes, 3);
     return self->info != NULL ? EDGEKIT_OK : fail(error, EDGEKIT_LOAD_FAILED, "there is no memory for a session");
 }
 

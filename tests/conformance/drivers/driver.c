@@ -251,6 +251,7 @@ static edgekit_generation generation_of(const json_value *request, const char **
     edgekit_generation_init(&options);
     options.max_tokens = (int32_t)number_of(request, "max_tokens");
     options.has_seed = json_is_whole(seed);
+    options.no_special_tokens = json_is(json_get(request, "no_special_tokens"), JSON_TRUE);
     options.seed = (uint64_t)number_of(request, "seed");
     if (json_is(temperature, JSON_NUMBER)) options.temperature = (float)atof(temperature->source);
     if (json_is(top_p, JSON_NUMBER)) options.top_p = (float)atof(top_p->source);
