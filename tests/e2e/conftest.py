@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fixtures import tiny_models
 from fixtures.packing import LOOSE, minilm_folder
+from fixtures.page import Browser
+from fixtures.page_bundles import MAKERS
 
 import edgekit
 from edgekit.packer import Packed
@@ -30,3 +33,23 @@ def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def packed_chat(chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Packed:
     return edgekit.pack(chat_model, "host", out=tmp_path_factory.mktemp("chat") / "bundle", limits=LOOSE)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    found = Browser()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The bundle of `page_bundles.MAKERS` by that name, made once."""
+    folder, found = tmp_path_factory.mktemp("page"), dict[str, Path]()
+
+    def get(name: str) -> Path:
+        if name not in found:
+            found[name] = MAKERS[name](folder / name)
+        return found[name]
+
+    return get

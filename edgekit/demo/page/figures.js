@@ -82,7 +82,7 @@ const PACKED_NOTE = { load: "without hashing the files", latency: "median", memo
 const small = (text) => (text ? h("small", {}, text) : null);
 
 function packedBy(report) {
-  return report ? `${report.host.cpu}, ${report.host.threads} ${report.host.threads === 1 ? "thread" : "threads"}` : "–";
+  return report ? `${report.host.cpu}, ${report.host.threads} ${report.host.threads === 1 ? "thread" : "threads"}` : "not told";
 }
 
 function origin(report, manifest) {
