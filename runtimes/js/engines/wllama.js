@@ -16,6 +16,8 @@ const BATCH_TOKENS = 128;
 // An encoder sees a text at once, and the engine's physical batch cannot be made larger than this.
 const MAX_EMBED_TOKENS = 512;
 const COMPLAINTS = 4;
+const SINGLE = "single-thread/wllama.wasm";
+const MULTI = "multi-thread/wllama.wasm";
 const GRACE_MS = 2000;
 const NOT_ISOLATED = "one thread: the page is not cross-origin isolated (serve it with COOP and COEP headers)";
 const NO_LOW_MEMORY = "wllama has no mode of lower memory: the model's file lies in the engine's memory";
@@ -26,7 +28,8 @@ export async function create({ files, manifest, threads, lowMemory, wasmPaths })
   if (typeof Wllama.prototype.getLogits !== "function")
     throw new LoadFailed(`this ${NAME} gives no scores, as none from 3.0 on does: npm install ${NAME}@${TESTED}`);
   const voice = new Voice();
-  const wllama = new Wllama(wasmUrls(wasmPaths), { logger: voice });
+  const urls = wasmUrls(wasmPaths);
+  const wllama = new Wllama(urls, { logger: voice });
   const embedding = manifest.task === "embedding";
   const limit = contextTokens(manifest, embedding);
   const used = threadsWork() ? threads : 1;
@@ -44,6 +47,7 @@ export async function create({ files, manifest, threads, lowMemory, wasmPaths })
     await Promise.race([loading, voice.silenced]);
   } catch (error) {
     await end(wllama);
+    await checkServed(urls[used > 1 ? MULTI : SINGLE]);
     throw new LoadFailed(`llama.cpp refuses ${manifest.model_file}: ${voice.reason(error)}`, { cause: error });
   }
   files.release(manifest.model_file); // the engine has its copy
@@ -89,10 +93,18 @@ function wasmUrls(given) {
       throw new LoadFailed(`where ${file} of ${NAME} is served is not known (${words(error)}): pass wasmPaths`);
     }
   };
-  return {
-    "single-thread/wllama.wasm": at("single-thread/wllama.wasm"),
-    "multi-thread/wllama.wasm": at("multi-thread/wllama.wasm"),
-  };
+  return { [SINGLE]: at(SINGLE), [MULTI]: at(MULTI) };
+}
+
+/** What the engine says where its .wasm file is missing tells nobody so.
+ *
+ * @param {string} url */
+async function checkServed(url) {
+  const status = await fetch(url, { method: "HEAD" }).then(
+    (response) => (response.ok ? "" : `HTTP status ${response.status}`),
+    (error) => words(error),
+  );
+  if (status) throw new LoadFailed(`the engine is not at ${url} (${status}): serve it there, or pass wasmPaths`);
 }
 
 /** wllama asks the document for the page's address, and a worker has none: it gets one for as long as it takes to ask.
@@ -140,7 +152,7 @@ class Voice {
 
   /** @param {unknown} error @returns {string} */
   reason(error) {
-    return [...this.#complaints, words(error)].join("; ");
+    return this.#complaints.join("; ") || words(error);
   }
 }
 

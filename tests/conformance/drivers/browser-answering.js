@@ -4,15 +4,16 @@ import { Answering } from "./answering.mjs";
 const ANSWER_TOKENS = 64;
 
 export class PageAnswering extends Answering {
-  // `options` go into every open(), and so does the backend that a request names.
+  // `options` go into every open(), and so do the backend and the place of the engine's files that a request names.
   constructor(runtime, options = {}) {
-    const open = (bundle, asked) => runtime.open(bundle, { ...options, ...asked, ...this.backend });
-    super({ ...runtime, open });
-    this.backend = {};
+    super({ ...runtime, open: (bundle, asked) => runtime.open(bundle, { ...asked, ...this.named }) });
+    this.options = options;
   }
 
   async open(request) {
-    this.backend = request.backend ? { backend: request.backend } : {};
+    this.named = { ...this.options };
+    if (request.backend) this.named.backend = request.backend;
+    if (request.wasm_paths) this.named.wasmPaths = request.wasm_paths;
     return super.open(request);
   }
 

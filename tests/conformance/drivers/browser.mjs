@@ -40,6 +40,7 @@ function watch(page) {
   page.on("websocket", (socket) => offences.push(`WebSocket to ${socket.url()}`));
   page.on("pageerror", (error) => process.stderr.write(`page: ${error.stack}\n`));
   page.on("console", (message) => {
+    if (message.text().startsWith("Failed to load resource")) return; // the runtime says what is missing
     process.stderr.write(`console.${message.type()}: ${message.text()}\n`);
     // Workers of workers tell of what they were refused nowhere else.
     if (message.text().includes("Content Security Policy")) offences.push(message.text());
