@@ -110,7 +110,7 @@ def _js(draft: Manifest, call: str) -> str:
     node, page = _NPM[draft.engine]
     return f"""## JavaScript
 
-    cp -r runtime/js APP/edgekit && cd APP && npm install ./edgekit {node}    # in a page {page}
+    cp -r runtime/js APP/edgekit && cd APP && npm install --install-links ./edgekit {node}    # in a page {page}
     import {{ open }} from "edgekit-runtime";
     const session = await open("path/to/bundle");
     {call}
