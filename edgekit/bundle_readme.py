@@ -58,7 +58,7 @@ _CALLS: Mapping[str, Mapping[str, str]] = {
     },
 }
 _PYPI = {"onnxruntime": "numpy onnxruntime", "llama.cpp": "numpy llama-cpp-python"}
-_NPM = {"onnxruntime": ("onnxruntime-node", "onnxruntime-web"), "llama.cpp": ("node-llama-cpp", "@wllama/wllama")}
+_NPM = {"onnxruntime": ("onnxruntime-node", "onnxruntime-web"), "llama.cpp": ("node-llama-cpp", "@wllama/wllama@2")}
 _COPY_FIRST = """The wrappers in runtime/ are there to be copied into an app. Build them in the copy: a bundle
 that holds a file more than was packed is refused.
 
