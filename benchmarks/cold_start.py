@@ -33,7 +33,7 @@ RUNTIME = "edgekit runtime"
 # Each program: argv is the bundle, the model file inside it, threads and the text; it prints the vector as JSON.
 _START = "import json, sys; folder, model, threads, text = sys.argv[1:]\n"
 _RUNTIME = """
-sys.path.insert(0, folder + "/runtime")
+sys.path.insert(0, folder + "/runtime/python")
 import edgekit_runtime as rt
 session = rt.open(folder, threads=int(threads){verify})
 print(json.dumps(session.embed([text])[0].tolist()))
