@@ -20,7 +20,8 @@ const [, first_ms] = await timed(() => session.run(inputs));
 const bare = await bareRun();
 const [wrapped, alone] = [await session.run(inputs), await bare()];
 for (const [name, { data }] of Object.entries(wrapped))
-  if (data.some((value, index) => value !== alone[name].data[index])) throw new Error(`the two answer differently: ${name}`);
+  if (data.some((value, index) => value !== alone[name].data[index]))
+    throw new Error(`the two answer differently: ${name}`);
 await alternate(WARM_UP);
 const told = await alternate(Number(rounds));
 process.stdout.write(`${JSON.stringify({ ...told, open_ms, first_ms })}\n`);

@@ -86,7 +86,8 @@ async function readManifest(folder) {
   const found = await lstat(place).catch(() => null);
   if (found?.isSymbolicLink()) throw new BundleInvalid(`${MANIFEST} is a symbolic link`);
   if (!found?.isFile()) throw new BundleInvalid(`${folder} holds no ${MANIFEST}: not a bundle`);
-  if (found.size > MAX_MANIFEST_BYTES) throw new BundleInvalid(`${MANIFEST} is larger than ${MAX_MANIFEST_BYTES} bytes`);
+  if (found.size > MAX_MANIFEST_BYTES)
+    throw new BundleInvalid(`${MANIFEST} is larger than ${MAX_MANIFEST_BYTES} bytes`);
   return readFile(place).catch((error) => unreadable(MANIFEST, error));
 }
 

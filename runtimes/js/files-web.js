@@ -171,8 +171,7 @@ async function readManifest(base, signal) {
   let loaded = 0;
   for await (const piece of pieces(response, MANIFEST, signal)) {
     loaded += piece.length;
-    if (loaded > MAX_MANIFEST_BYTES)
-      throw new BundleInvalid(`${MANIFEST} is larger than ${MAX_MANIFEST_BYTES} bytes`);
+    if (loaded > MAX_MANIFEST_BYTES) throw new BundleInvalid(`${MANIFEST} is larger than ${MAX_MANIFEST_BYTES} bytes`);
     found.push(piece);
   }
   return new Uint8Array(await new Blob(found).arrayBuffer());

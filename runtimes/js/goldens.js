@@ -28,7 +28,10 @@ export async function readGoldens(files) {
   if (!isObject(found) || found.schema_version !== SCHEMA_VERSION)
     throw new BundleInvalid(`${GOLDEN} has not the schema_version ${SCHEMA_VERSION}`);
   const { cases } = found;
-  if (!Array.isArray(cases) || !cases.every((one) => typeof one?.name === "string" && PARTS.every((key) => isObject(one[key]))))
+  if (
+    !Array.isArray(cases) ||
+    !cases.every((one) => typeof one?.name === "string" && PARTS.every((key) => isObject(one[key])))
+  )
     throw new BundleInvalid(`${GOLDEN}: cases is not a list of objects with name, ${PARTS.join(", ")}`);
   return cases;
 }
@@ -72,8 +75,10 @@ async function replayOne(model, { name, input, expected, tolerance }, machine, s
  * @param {Graph | LanguageModel} model @param {any} input @param {any} expected @param {AbortSignal} signal
  * @returns {Promise<Observed>} */
 async function observe(model, input, expected, signal) {
-  if (model instanceof Graph) return input.tensors ? outputs(await model.run(decoded(input.tensors))) : ofText(model, input, signal);
-  if (model.calls.includes("embed")) return embedding(await model.embed(textOf(input), signal), await model.tokenize(input.text));
+  if (model instanceof Graph)
+    return input.tensors ? outputs(await model.run(decoded(input.tensors))) : ofText(model, input, signal);
+  if (model.calls.includes("embed"))
+    return embedding(await model.embed(textOf(input), signal), await model.tokenize(input.text));
   const asked = input.messages ? { tokenIds: await model.chatIds(input.messages) } : await plainIds(model, input);
   const wanted = wholeNumbers(expected.ids, "expected.ids");
   const values = await model.logits(asked.tokenIds, wanted, signal);
@@ -155,7 +160,8 @@ function levelled(have, want) {
  *
  * @param {Map<string, Answer>} want @param {Map<string, Answer>} have @param {unknown} metric */
 export function difference(want, have, metric) {
-  if (metric !== "cosine" && metric !== "max_abs") throw new Malformed(`metric ${show(metric)} is neither cosine nor max_abs`);
+  if (metric !== "cosine" && metric !== "max_abs")
+    throw new Malformed(`metric ${show(metric)} is neither cosine nor max_abs`);
   if (want.size !== have.size) return null;
   let worst = 0;
   for (const [name, one] of want) {
@@ -170,7 +176,8 @@ export function difference(want, have, metric) {
 
 /** @param {Float64Array} a @param {Float64Array} b */
 function cosine(a, b) {
-  const dot = (/** @type {Float64Array} */ x, /** @type {Float64Array} */ y) => x.reduce((sum, one, i) => sum + one * y[i], 0);
+  const dot = (/** @type {Float64Array} */ x, /** @type {Float64Array} */ y) =>
+    x.reduce((sum, one, i) => sum + one * y[i], 0);
   const norms = Math.sqrt(dot(a, a)) * Math.sqrt(dot(b, b));
   return norms ? dot(a, b) / norms : 1 - largest(a, b);
 }
@@ -186,7 +193,9 @@ function largest(a, b) {
  * @param {Record<string, unknown>} tolerance @param {string} arch @param {Set<string>} features */
 export function limit(tolerance, arch, features) {
   const applies = (/** @type {string} */ key) => key.startsWith(`${arch}+`) && features.has(key.split("+")[1]);
-  const particular = Object.keys(tolerance).filter(applies).map((key) => Number(tolerance[key]));
+  const particular = Object.keys(tolerance)
+    .filter(applies)
+    .map((key) => Number(tolerance[key]));
   const found = particular.length ? Math.max(...particular) : Number(tolerance[arch] ?? tolerance.default);
   if (Number.isNaN(found)) throw new Malformed("its tolerance is no number");
   return found;

@@ -98,7 +98,8 @@ export class Graph {
   /** @param {unknown} given @returns {Record<string, Tensor>} */
   #tensorsOf(given) {
     const [first, second] = Array.isArray(given) && given.length === 2 ? given : [given];
-    const text = second === undefined ? checkText(first) : /** @type {[string, string]} */ ([first, second].map(checkText));
+    const text =
+      second === undefined ? checkText(first) : /** @type {[string, string]} */ ([first, second].map(checkText));
     return this.#text().tensors(this.#text().encode(text));
   }
 

@@ -69,9 +69,7 @@ function rgb(picture) {
 
 /** @param {number} edge @param {number} height @param {number} width @returns {[number, number]} height, width */
 function shorterSideTo(edge, height, width) {
-  return height <= width
-    ? [edge, Math.trunc((edge * width) / height)]
-    : [Math.trunc((edge * height) / width), edge];
+  return height <= width ? [edge, Math.trunc((edge * width) / height)] : [Math.trunc((edge * height) / width), edge];
 }
 
 /** The centre crop; what lies outside the picture is black.

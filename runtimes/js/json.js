@@ -26,7 +26,7 @@ function scan(text) {
   let key = "";
   const token = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/gsy;
   const space = /\s*/y;
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     space.lastIndex = at;
     at += space.exec(text)?.[0].length ?? 0;
     token.lastIndex = at;

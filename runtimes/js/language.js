@@ -115,8 +115,7 @@ export class LanguageModel {
 
   /** @template {readonly number[]} T @param {T} ids @returns {T} */
   #checked(ids) {
-    if (!ids.length)
-      throw new BadInput("there are no tokens: the text is empty and this model adds none of its own");
+    if (!ids.length) throw new BadInput("there are no tokens: the text is empty and this model adds none of its own");
     const size = this.engine.vocabularySize ?? Infinity;
     const wrong = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= size);
     if (wrong !== undefined) throw new BadInput(`a token id is ${wrong}, the vocabulary has ${size}`);

@@ -24,7 +24,8 @@ const TASKS = [
 
 /** @param {Uint8Array} raw @returns {{ manifest: Manifest, listed: Map<string, ListedFile> }} */
 export function parseManifest(raw) {
-  if (raw.length > MAX_MANIFEST_BYTES) throw new BundleInvalid(`${MANIFEST} is larger than ${MAX_MANIFEST_BYTES} bytes`);
+  if (raw.length > MAX_MANIFEST_BYTES)
+    throw new BundleInvalid(`${MANIFEST} is larger than ${MAX_MANIFEST_BYTES} bytes`);
   const manifest = parseJson(raw, MANIFEST);
   if (!isObject(manifest)) throw new BundleInvalid(`${MANIFEST} is not a JSON object`);
   checkVersion(manifest.schema_version);
@@ -48,15 +49,13 @@ function checkVersion(version) {
 /** @param {Record<string, unknown>} manifest */
 function checkShape(manifest) {
   for (const key of ["name", "task", "engine", "model_file"])
-    if (typeof manifest[key] !== "string")
-      throw new BundleInvalid(`${MANIFEST}: ${key} is missing or not a string`);
+    if (typeof manifest[key] !== "string") throw new BundleInvalid(`${MANIFEST}: ${key} is missing or not a string`);
   checkAmong("task", manifest.task, TASKS);
   checkAmong("engine", manifest.engine, ENGINES);
   for (const key of ["text", "image", "embedding", "generation", "memory", "min_isa", "device"])
     if (!(manifest[key] === undefined || manifest[key] === null || isObject(manifest[key])))
       throw new BundleInvalid(`${MANIFEST}: ${key} is neither an object nor null`);
-  if (!areStrings(manifest.labels ?? []))
-    throw new BundleInvalid(`${MANIFEST}: labels is not a list of strings`);
+  if (!areStrings(manifest.labels ?? [])) throw new BundleInvalid(`${MANIFEST}: labels is not a list of strings`);
   if (!Object.values(manifest.min_isa ?? {}).every(areStrings))
     throw new BundleInvalid(`${MANIFEST}: min_isa does not hold lists of feature names`);
 }

@@ -20,7 +20,9 @@ export function offsets(encoder, text) {
   const placed = new Walk(encoder).through(text);
   const { tokens } = encoder.plain(text);
   if (!placed || placed.length !== tokens.length || placed.some(({ token }, index) => token !== tokens[index]))
-    throw new RunFailed("the places of this text's tokens cannot be told with this tokenizer: use run() for its logits");
+    throw new RunFailed(
+      "the places of this text's tokens cannot be told with this tokenizer: use run() for its logits",
+    );
   return placed.map(({ span }) => span);
 }
 
@@ -90,7 +92,10 @@ class Walk {
   #locate(word, part, at) {
     const text = this.bytes ? this.#decoded(word) : word;
     const spaced = part.text.replaceAll(SPACE, " ");
-    for (const [want, put] of [[text, 0], [text.slice(1), 1]]) {
+    for (const [want, put] of [
+      [text, 0],
+      [text.slice(1), 1],
+    ]) {
       const start = spaced.indexOf(String(want).replaceAll(SPACE, " "), at);
       if (start < 0 || (put && !/^[\s▁]/u.test(text))) continue;
       const spans = part.spans.slice(start, start + String(want).length);
@@ -108,7 +113,9 @@ class Walk {
     for (const letter of text) {
       const span = /** @type {Span} */ ([spans[at][0], spans[at + letter.length - 1][1]]);
       at += letter.length;
-      const written = this.bytes ? [...new TextEncoder().encode(letter)].map((byte) => this.bytes?.[byte] ?? "") : [letter];
+      const written = this.bytes
+        ? [...new TextEncoder().encode(letter)].map((byte) => this.bytes?.[byte] ?? "")
+        : [letter];
       found.push(...written.map((one) => ({ letter: one, span, blank: letter === " " })));
     }
     return found;
@@ -194,7 +201,7 @@ class Walk {
 function split(whole, added) {
   const found = [];
   let from = 0;
-  for (let at = 0; at < whole.text.length; ) {
+  for (let at = 0; at < whole.text.length;) {
     const here = added.filter(({ content }) => content && whole.text.startsWith(content, at));
     const best = here.sort((a, b) => b.content.length - a.content.length)[0];
     if (!best) {

@@ -53,8 +53,7 @@ function down(picture, height, filter) {
   const line = picture.width * 3;
   const data = new Uint8Array(line * height);
   for (let y = 0; y < height; y++)
-    for (let x = 0; x < line; x++)
-      data[y * line + x] = blend(picture.data, starts[y] * line + x, line, weights[y]);
+    for (let x = 0; x < line; x++) data[y * line + x] = blend(picture.data, starts[y] * line + x, line, weights[y]);
   return { data, width: picture.width, height };
 }
 

@@ -40,7 +40,10 @@ function conform(given, { name, dtype, shape }) {
     throw new BadInput(`the input ${name} has ${given.data.length} values for the shape [${given.shape.join(", ")}]`);
   if (rank(given.dtype) > rank(dtype) || (given.dtype === "float16") !== (dtype === "float16"))
     throw new BadInput(`the input ${name} is ${given.dtype}, expected ${dtype}`);
-  if (shape.length !== given.shape.length || shape.some((axis, i) => typeof axis === "number" && axis !== given.shape[i]))
+  if (
+    shape.length !== given.shape.length ||
+    shape.some((axis, i) => typeof axis === "number" && axis !== given.shape[i])
+  )
     throw new BadInput(`the input ${name} is [${given.shape.join(", ")}], expected [${shape.join(", ")}]`);
   return given.dtype === dtype ? given : { dtype, shape: given.shape, data: converted(given, dtype) };
 }

@@ -1,7 +1,8 @@
 /** Where @huggingface/tokenizers 0.2.0 gives other ids than the tokenizers library, and what makes up for it. */
 
 // Chinese characters beyond the first 65536: BERT's normalizer puts spaces around each, this one only around the rest.
-const RARE_CHINESE = /[\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\u{2F800}-\u{2FA1F}]/gu;
+const RARE_CHINESE =
+  /[\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\u{2F800}-\u{2FA1F}]/gu;
 
 // Lower case knows no final sigma there.
 const SIGMA = /Σ/gu;

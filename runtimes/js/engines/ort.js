@@ -34,5 +34,9 @@ function taken(name, { type, dims, data }) {
   const kind = ARRAYS[type];
   // Newer browsers have an array type for halves; here they are their bits everywhere.
   const bits = /** @type {any} */ (data);
-  return { dtype: type, shape: [...dims], data: bits instanceof kind ? bits : new kind(bits.buffer, bits.byteOffset, bits.length) };
+  return {
+    dtype: type,
+    shape: [...dims],
+    data: bits instanceof kind ? bits : new kind(bits.buffer, bits.byteOffset, bits.length),
+  };
 }

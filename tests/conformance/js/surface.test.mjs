@@ -216,7 +216,10 @@ test("a budget is held against the measured peak, else the model's file, before 
 });
 
 test("a CPU that lacks what the bundle needs is refused", async () => {
-  await assert.rejects(rt.open(bundle("demanding")), (error) => failing("UnsupportedDevice")(error) && /warp9/.test(error));
+  await assert.rejects(
+    rt.open(bundle("demanding")),
+    (error) => failing("UnsupportedDevice")(error) && /warp9/.test(error),
+  );
 });
 
 test("threads are the device's, as far as there are so many cores", async (t) => {
