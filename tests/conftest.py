@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fixtures import c_runtime, java_runtime, js_runtime
+from fixtures import c_runtime, c_text, java_runtime, js_runtime
 from fixtures.sshd import Server, serving
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +35,12 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def c_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The C runtime's programs, sanitized; see fixtures/c_runtime."""
     return c_runtime.programs(tmp_path_factory.mktemp("c"))
+
+
+@pytest.fixture(scope="session")
+def c_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C runtime's tokenizer as a program; see fixtures/c_text."""
+    return c_text.programs(tmp_path_factory.mktemp("tokens"))
 
 
 @pytest.fixture(scope="session")
