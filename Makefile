@@ -48,7 +48,7 @@ targets: $(STAMP) packages
 # Instant once fetched.
 node: $(STAMP) packages
 	$(BIN)/python -m edgekit.npm runtimes/js --dev
-	$(BIN)/python -m edgekit.npm edgekit/demo
+	$(BIN)/python -m edgekit.npm edgekit/demo/vendor
 
 check: $(STAMP)
 	$(BIN)/ruff check .
