@@ -100,7 +100,7 @@ class Attempts:
         from edgekit.goldens import record
 
         original = self._consult()
-        golden = record(attempt.staged.folder, original.questions, original.answers())
+        golden = record(attempt.staged.folder, original.questions, original.answers(), original.prompt_answers())
         report = attempt.report.model_copy(update={"plan": summary})
         return bundle.seal(attempt.staged, report, golden, summary), report
 

@@ -55,15 +55,18 @@ ROOM = {
 }
 
 
-def record(bundle: Path, questions: Questions, answers: Iterable[Answer]) -> dict[str, Any]:
+def record(
+    bundle: Path, questions: Questions, answers: Iterable[Answer], prompt_answers: Sequence[Answer] = ()
+) -> dict[str, Any]:
     """golden.json as a value (see docs/manifest.md): the first inputs of the validation and the bundle's answers, with
-    tolerances by how far those are from the original's `answers` to the same questions.
+    tolerances by how far those are from the original's `answers` to the same questions. A language model is also asked
+    the questions' prompts, with the logits that follow them as `prompt_answers`.
     """
     use_python_runtime()
     import edgekit_runtime
     from edgekit_runtime import goldens
 
-    cases, originals = [], []
+    cases, originals, unknown = [], [], []
     with edgekit_runtime.open(bundle, verify=False) as session:
         for index, (each, answer) in enumerate(zip(questions.inputs, answers, strict=False)):
             if index == (_TEXTS if isinstance(each, str) else _CASES):
@@ -71,12 +74,20 @@ def record(bundle: Path, questions: Questions, answers: Iterable[Answer]) -> dic
             case = goldens.make_case(session, _short(each), f"input {index}")
             cases.append(case)
             originals.append(_as_expected(answer, case, session.info))
-    distances = [_distance(case, original) for case, original in zip(cases, originals, strict=True)]
+        distances = [_distance(case, original) for case, original in zip(cases, originals, strict=True)]
+        for prompt, answer in zip(questions.prompts, prompt_answers, strict=True):
+            name, given = ("text", prompt.given) if isinstance(prompt.given, str) else ("chat", list(prompt.given))
+            case = goldens.make_case(session, given, name)
+            cases.append(case)
+            asked_the_same = case["expected"]["token_ids"] == list(prompt.ids)
+            distances.append(_prompt_distance(case, answer) if asked_the_same else max(distances))
+            unknown += [] if asked_the_same else [case]
     units = [_unit(case["expected"]) for case in cases]
     shares = [distance / unit for distance, unit in zip(distances, units, strict=True)]
     for case, distance, unit in zip(cases, distances, units, strict=True):
         tolerance = unit * ROOM[case["expected"]["kind"]].tolerance(distance / unit, shares)
-        case["distance"] = _rounded(distance)
+        if case not in unknown:
+            case["distance"] = _rounded(distance)
         case["tolerance"] = {"metric": case["tolerance"]["metric"], "default": _rounded(tolerance)}
     return goldens.document(cases)
 
@@ -122,6 +133,10 @@ def _as_expected(answer: Answer, case: Mapping[str, Any], info: Mapping[str, Any
     ends = np.cumsum([one.size for one in values.values()])[:-1]  # all outputs one after another
     pieces = np.split(np.asarray(answer), ends)
     return {name: piece.reshape(one.shape) for (name, one), piece in zip(values.items(), pieces, strict=True)}
+
+
+def _prompt_distance(case: Mapping[str, Any], answer: Answer) -> float:
+    return _distance(case, {"": answer[np.asarray(case["expected"]["ids"])]})
 
 
 def _distance(case: Mapping[str, Any], original: dict[str, NDArray[Any]]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -16,6 +16,23 @@ from edgekit.model import SourceModel
 from edgekit.reference import Reference, TextReference
 
 DECODE_TOKENS = 32
+# What a language model's goldens ask besides the evaluation's inputs: a text, and the first of these conversations that
+# the chat template takes and the context holds.
+GOLDEN_TEXT = "The ferry leaves at half past six; a ☕ is 3,14 €."
+GOLDEN_CHATS: Sequence[Sequence[Mapping[str, str]]] = (
+    (
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "What is a café? 🌍"},
+        {"role": "assistant", "content": "A place to sit."},
+        {"role": "user", "content": " Thanks!\n"},
+    ),
+    (
+        {"role": "user", "content": "What is a café? 🌍"},
+        {"role": "assistant", "content": "A place to sit."},
+        {"role": "user", "content": " Thanks!\n"},
+    ),
+    ({"role": "user", "content": "Hi 🌍"},),
+)
 _LATENCY_TOKENS = 128
 _LM_WINDOW_TOKENS = 256
 _LM_MAX_TOKENS = 8192
@@ -25,10 +42,18 @@ _SAMPLED_TOKENS = 128
 
 
 @dataclass(frozen=True)
+class Prompt:
+    """A text, or messages, with the token ids that the source's tokenizer makes of them."""
+
+    given: str | Sequence[Mapping[str, str]]
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Questions:
     """What both sides are asked: the inputs, what is known of them, one input to time, and the longest the bundle
     takes, on which its memory is measured (None where all inputs are of one size). `latency_tokens` is the length of
-    the input that is timed, 0 where there are no tokens.
+    the input that is timed, 0 where there are no tokens. `prompts` are asked for the goldens alone, of language models.
     """
 
     inputs: Sequence[Input]
@@ -38,6 +63,7 @@ class Questions:
     origin: str
     longest: Input | None = None
     latency_tokens: int = 0
+    prompts: Sequence[Prompt] = ()
 
     def cut(self, most_inputs: int | None, most_tokens: int | None) -> Questions:
         """The first inputs only, and of token ids the first `most_tokens` in all, but two at least."""
@@ -100,7 +126,19 @@ def _ask_language_model(
     flat = [token for sequence in ids for token in sequence]
     prompt = (flat * _LATENCY_TOKENS)[: max(1, min(_LATENCY_TOKENS, context - DECODE_TOKENS - 1))]
     told = f"a prompt of {len(prompt)} tokens, {DECODE_TOKENS} decoded"
-    return Questions(ids, Truth(ids=ids), prompt, told, origin, latency_tokens=len(prompt))
+    prompts = _golden_prompts(reference, context)
+    return Questions(ids, Truth(ids=ids), prompt, told, origin, latency_tokens=len(prompt), prompts=prompts)
+
+
+def _golden_prompts(reference: TextReference, context_tokens: int) -> list[Prompt]:
+    """Those that leave room for a token to follow."""
+    found = [Prompt(GOLDEN_TEXT, reference.tokenize(GOLDEN_TEXT))]
+    for messages in GOLDEN_CHATS:
+        ids = reference.chat_ids(messages)
+        if ids and len(ids) < context_tokens:
+            found.append(Prompt(messages, ids))
+            break
+    return [each for each in found if 0 < len(each.ids) < context_tokens]
 
 
 def _windows(texts: Iterable[list[int]], window: int, most: int) -> list[list[int]]:

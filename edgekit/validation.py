@@ -44,6 +44,10 @@ class Original:
     ms: Sequence[float]
     folder: Path
 
+    def prompt_answers(self) -> list[Answer]:
+        """What follows each of the questions' prompts: logits [vocabulary]."""
+        return [np.load(self.folder / f"prompt-{index}.npy") for index in range(len(self.questions.prompts))]
+
     def answers(self) -> Iterator[Answer]:
         for index in range(len(self.questions.inputs)):
             yield np.load(_stored(self.folder, index), mmap_mode="r")
@@ -85,6 +89,8 @@ def consult(model: SourceModel, threads: int, data: EvalSet | None, limits: Limi
     questions = ask(model, reference, data, default_set(model), limits)
     for index, answer in enumerate(reference.answers(questions.inputs)):
         _save(_stored(folder, index), answer)
+    for index, answer in enumerate(reference.answers([each.ids for each in questions.prompts])):
+        _save(folder / f"prompt-{index}.npy", answer[-1])
     token_ids: list[list[int]] = []
     if model.text is not None:
         token_ids = [cast(TextReference, reference).tokenize(text) for text in _PARITY_TEXTS]

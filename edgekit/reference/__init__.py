@@ -6,7 +6,7 @@ A reference answers each input with one float32 array: an embedding [width], cla
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +33,10 @@ class TextReference(Reference, Protocol):
 
     def tokenize(self, text: str) -> list[int]:
         """Ids with the special tokens the model wants, never truncated."""
+        ...
+
+    def chat_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int] | None:
+        """Ids of the prompt that the model's chat template makes of them; None where it has none or refuses them."""
         ...
 
     def rows_at(self, text: str, starts: Sequence[int]) -> list[int | None]:

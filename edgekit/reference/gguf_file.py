@@ -13,6 +13,7 @@ from edgekit.errors import BadModel, UnsupportedModel
 from edgekit.evaluation import Answer, Input
 from edgekit.limits import DEFAULT_CONTEXT_TOKENS
 from edgekit.model import SourceModel
+from edgekit.reference.text import rendered
 from edgekit.resources import use_python_runtime
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ class GgufReference:
 
     def tokenize(self, text: str) -> list[int]:
         return self._engine.tokenize(text)
+
+    def chat_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int] | None:
+        template = self._model.text.chat_template if self._model.text is not None else None
+        text = rendered(template, messages, *self._engine.special_texts)
+        return None if text is None else self._engine.tokenize(text, add_special=False)
 
     def rows_at(self, text: str, starts: Sequence[int]) -> list[int | None]:
         raise UnsupportedModel(f"llama.cpp labels no tokens (asked for {len(starts)} of {text!r})", "use onnx")

@@ -56,6 +56,9 @@ class TorchReference:
     def tokenize(self, text: str) -> list[int]:
         return self._words.tokenize(text)
 
+    def chat_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int] | None:
+        return self._words.chat_ids(messages)
+
     def rows_at(self, text: str, starts: Sequence[int]) -> list[int | None]:
         return self._words.rows_at(text, starts)
 

@@ -114,6 +114,11 @@ def test_a_chat_model_is_packed_as_gguf_with_its_template(packed_chat: Packed, c
     assert made.generation is not None
     template = packed_chat.folder / str(made.generation.chat_template)
     assert template.read_text() == edgekit.open_model(chat_model).text.chat_template  # type: ignore[union-attr]
+    assert made.generation.chat_format is not None
+    cases = json.loads((packed_chat.folder / "golden.json").read_bytes())["cases"]
+    assert [next(iter(case["input"])) for case in cases] == ["ids", "ids", "ids", "ids", "text", "messages"]
+    assert all(case["expected"]["kind"] == "logits" and case["distance"] > 0 for case in cases)
+    assert cases[5]["expected"]["token_ids"]
     pieces = list(edgekit.run(packed_chat.folder, ["What is a list?"], max_tokens=8))
     assert pieces
     opened = llama_cpp.Llama(str(packed_chat.folder / made.model_file), n_ctx=64, verbose=False, logits_all=True)

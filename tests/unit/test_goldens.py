@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgekit import goldens
 from edgekit.fidelity import Truth
 from edgekit.goldens import ROOM, Room
-from edgekit.questions import Questions
+from edgekit.questions import Prompt, Questions
 from edgekit.resources import use_python_runtime
 
 use_python_runtime()
@@ -40,6 +40,9 @@ class Opened:
 
     def classify(self, texts: list[str]) -> Any:
         return [[{"label": "a", "score": 0.75 + self._off}, {"label": "b", "score": 0.25 - self._off}] for _ in texts]
+
+    def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
+        return [len(message["content"]) for message in messages]
 
     def logits(self, ids: list[int]) -> Any:
         return np.tile(np.arange(100, dtype=np.float32), (len(ids), 1)) + np.float32(self._off)
@@ -103,6 +106,34 @@ def test_of_a_language_model_the_last_token_of_the_short_prompt_is_compared(monk
     assert len(cases) == 4
     assert {case["distance"] for case in cases} == {1.0}
     assert {case["tolerance"]["default"] for case in cases} == {2.0}
+
+
+def test_a_language_model_is_asked_a_text_and_a_chat_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    import edgekit_runtime
+
+    monkeypatch.setattr(edgekit_runtime, "open", lambda folder, verify: Opened({"task": "causal-lm"}, 1.0))
+    said = [{"role": "user", "content": "abc"}]
+    prompts = [Prompt("four", [4]), Prompt(said, [3])]
+    questions = Questions([[1, 2]], Truth(), [1], "one", "a test", prompts=prompts)
+    rows = np.arange(100, dtype=np.float32)
+    answers = [np.tile(rows, (2, 1))]
+    cases = goldens.record(Path("bundle"), questions, iter(answers), [rows - 1, rows])["cases"]
+    assert [case["name"] for case in cases] == ["input 0", "text", "chat"]
+    assert [case["input"] for case in cases[1:]] == [{"text": "four"}, {"messages": said}]
+    assert [case["expected"].get("token_ids") for case in cases] == [None, [4], [3]]
+    assert [case["distance"] for case in cases] == [1.0, 2.0, 1.0]
+    assert [case["tolerance"]["default"] for case in cases] == pytest.approx([2.667, 4.0, 2.667], rel=1e-3)
+
+
+def test_where_the_source_s_tokens_are_others_no_distance_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import edgekit_runtime
+
+    monkeypatch.setattr(edgekit_runtime, "open", lambda folder, verify: Opened({"task": "causal-lm"}, 1.0))
+    questions = Questions([[1, 2]], Truth(), [1], "one", "a test", prompts=[Prompt("four", [5])])
+    rows = np.arange(100, dtype=np.float32)
+    cases = goldens.record(Path("bundle"), questions, iter([np.tile(rows, (2, 1))]), [rows * 50])["cases"]
+    assert "distance" not in cases[1]
+    assert cases[1]["tolerance"] == cases[0]["tolerance"]
 
 
 def test_plain_outputs_are_taken_apart_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,9 @@ class _Recorded:
     def tokenize(self, _text: str) -> list[int]:
         return list(self._token_ids or ())
 
+    def chat_ids(self, _messages: Sequence[Mapping[str, str]]) -> list[int]:
+        return list(self._token_ids or ())
+
     def encode(self, _text: str) -> dict[str, Array]:
         return {}
 

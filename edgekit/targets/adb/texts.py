@@ -3,8 +3,9 @@
 A program of its own: it runs in a process with the bundle's runtime on its path and nothing of edgekit, and writes
 beside the request answer.json and, for graphs, a .npy file per tensor.
 
-    request  {bundle, texts, tokenize}
-    answer   {inputs: one per text, {ids} or {tensors: {name: file}}, token_ids: one list per text of `tokenize`}
+    request  {bundle, texts, tokenize, chats}
+    answer   {inputs: one per text, {ids} or {tensors: {name: file}}, token_ids: one list per text of `tokenize`,
+             chat_ids: one list per messages of `chats`}
 """
 
 from __future__ import annotations
@@ -33,11 +34,14 @@ def main(request_file: Path) -> int:
                 for name, file in files.items():
                     np.save(work / file, tensors[name])
                 inputs.append({"tensors": files})
-            token_ids = [session.tokenize(text) for text in request["tokenize"]]
+            found = {
+                "token_ids": [session.tokenize(text) for text in request["tokenize"]],
+                "chat_ids": [session.chat_ids(messages) for messages in request["chats"]],
+            }
     except rt.RuntimeFailure as error:
         sys.stderr.write(json.dumps({"error": type(error).__name__, "message": str(error)}) + "\n")
         return 1
-    (work / "answer.json").write_text(json.dumps({"inputs": inputs, "token_ids": token_ids}), encoding="utf-8")
+    (work / "answer.json").write_text(json.dumps({"inputs": inputs, **found}), encoding="utf-8")
     return 0
 
 

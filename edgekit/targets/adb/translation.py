@@ -92,7 +92,10 @@ def translate(bundle: Path, manifest: Manifest, job: Mapping[str, Any], beside: 
     goldens = [case["input"] for case in cases]
     all_asked = [*asked, *evaluated, *goldens]
     texts = [each["text"] for each in all_asked if "text" in each]
-    encoded, token_ids = _encode(bundle, texts, job.get("tokenize") or (), folder)
+    chats = [each["messages"] for each in goldens if "messages" in each]
+    encoded, token_ids, chat_ids = _encode(bundle, texts, job.get("tokenize") or (), chats, folder)
+    prompts = iter(chat_ids)
+    all_asked = [{"ids": next(prompts)} if "messages" in each else each for each in all_asked]
     inputs = [_input(each, number, encoded, beside, folder) for number, each in enumerate(all_asked)]
     named: dict[str, Any] = {"latency": None, "longest": None}
     timed = iter(inputs)
@@ -101,19 +104,18 @@ def translate(bundle: Path, manifest: Manifest, job: Mapping[str, Any], beside: 
             named[name] = next(timed) | {"decode_tokens": job[name].get("decode_tokens", 32)}
     answers = inputs[len(asked) :]
     kept = {key: job[key] for key in ("threads", "warmup", "repeats", "context_tokens", "low_memory") if key in job}
-    ids_of = dict(zip(texts, token_ids, strict=False))
     baseline = _baseline(job, beside)
     return Translated(
         folder=folder,
         job={"bundle": "", **kept, **named, "answers": answers},
         evaluated=len(evaluated),
         golden_cases=cases,
-        golden_ids=[ids_of.get(each.get("text", "")) if "text" in each else None for each in goldens],
+        golden_ids=_golden_ids(goldens, dict(zip(texts, token_ids, strict=False)), chat_ids),
         token_ids=token_ids[len(texts) :],
         needed_bytes=_needed_bytes(answers, bundle, manifest) + sum(p.stat().st_size for p in folder.iterdir()),
         baseline=baseline,
         baseline_model=Path(job["baseline"]["model_file"]).name if baseline else "",
-        had_texts=bool(texts),
+        had_texts=bool(texts or chats),
     )
 
 
@@ -127,14 +129,22 @@ def _golden_cases(bundle: Path) -> list[dict[str, Any]]:
         raise ValidationFailed(f"the bundle's goldens cannot be read: {error}", "pack it again") from error
 
 
+def _golden_ids(
+    goldens: Sequence[Mapping[str, Any]], ids_of: Mapping[str, list[int]], chat_ids: Sequence[list[int]]
+) -> list[list[int] | None]:
+    """The ids of each case's text or messages; None of one that has neither."""
+    chats = iter(chat_ids)
+    return [next(chats) if "messages" in each else ids_of.get(each.get("text", "")) for each in goldens]
+
+
 def _encode(
-    bundle: Path, texts: Sequence[str], tokenize: Sequence[str], folder: Path
-) -> tuple[list[dict[str, Any]], list[list[int]]]:
-    """(what each of `texts` becomes, the token ids of `texts` and then of `tokenize`)."""
-    if not texts and not tokenize:
-        return [], []
+    bundle: Path, texts: Sequence[str], tokenize: Sequence[str], chats: Sequence[Any], folder: Path
+) -> tuple[list[dict[str, Any]], list[list[int]], list[list[int]]]:
+    """(what each of `texts` becomes, token ids of `texts` and then of `tokenize`, those of the prompts of `chats`)."""
+    if not texts and not tokenize and not chats:
+        return [], [], []
     request = folder / "request.json"
-    asked = {"bundle": str(bundle.resolve()), "texts": list(texts), "tokenize": [*texts, *tokenize]}
+    asked = {"bundle": str(bundle.resolve()), "texts": list(texts), "tokenize": [*texts, *tokenize], "chats": chats}
     request.write_text(json.dumps(asked), encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": str(probe_runtime(bundle)), "PYTHONDONTWRITEBYTECODE": "1"}
     environment["ORT_DISABLE_TELEMETRY"] = "1"
@@ -157,7 +167,7 @@ def _encode(
     answer = json.loads((folder / "answer.json").read_bytes())
     request.unlink()
     (folder / "answer.json").unlink()
-    return answer["inputs"], answer["token_ids"]
+    return answer["inputs"], answer["token_ids"], answer["chat_ids"]
 
 
 def _input(

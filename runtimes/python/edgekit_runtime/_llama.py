@@ -85,6 +85,11 @@ class Engine:
         self._free()
 
     @property
+    def special_texts(self) -> tuple[str, str]:
+        """How the vocabulary spells the tokens for the beginning and the end of a text; "" for one it lacks."""
+        return _spelt(self._llama, self._vocab)
+
+    @property
     def vocabulary(self) -> int:
         return self._vocab_size
 
@@ -158,7 +163,7 @@ class Engine:
             template = inside(self._folder, self._manifest, path).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise LoadFailed(f"the chat template {path} cannot be read: {error}") from error
-        text = _chat.render(template, messages, *_spelt(self._llama, self._vocab))
+        text = _chat.render(template, messages, *self.special_texts)
         return self._fitting(self._checked(self.tokenize(text, add_special=False)), max_tokens)
 
     def _fitting(self, ids: list[int], max_tokens: int | None) -> tuple[list[int], int]:

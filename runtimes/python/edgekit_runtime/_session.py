@@ -31,10 +31,11 @@ _CALLS = {
     "text-classification": {"classify", "tokenize", "encode", "run"},
     "token-classification": {"classify", "tokenize", "encode", "run"},
     "image-classification": {"classify", "run"},
-    "causal-lm": {"tokenize", "logits", "generate", "chat"},
+    "causal-lm": {"tokenize", "chat_ids", "logits", "generate", "chat"},
     "tensors": {"run"},
 }
-_SERVED_BY = {"generate": "prompt", "chat": "chat_prompt"}  # the engine's method, where its name is another
+# The engine's method, where its name is another.
+_SERVED_BY = {"generate": "prompt", "chat": "chat_prompt", "chat_ids": "chat_prompt"}
 
 
 class Engine(Protocol):
@@ -91,6 +92,11 @@ class Session:
             if self.info["task"] != "image-classification":
                 inputs = check_texts(inputs, pairs=self.info["task"] == "text-classification")
             return cast(list[list[dict[str, Any]]], engine.classify(inputs, _positive("batch_size", batch_size)))
+
+    def chat_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
+        """The ids of the prompt that `chat` would answer."""
+        with self._call("chat_ids") as engine:
+            return cast(list[int], engine.chat_prompt(messages, 1)[0])
 
     def logits(self, ids: Sequence[int], out: Floats | None = None) -> Floats:
         """float32 [len(ids), vocabulary], teacher-forced from an empty context, written into `out` if given."""

@@ -10,7 +10,7 @@ import binascii
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ._session import Session
 
 Array = npt.NDArray[Any]
-Given = str | Sequence[int] | Mapping[str, Array]
+Given = str | Sequence[int] | Mapping[str, Array] | Sequence[Mapping[str, str]]
 
 GOLDEN = "golden.json"
 SCHEMA_VERSION = 1
@@ -44,8 +44,8 @@ class Result(TypedDict):
 def make_case(session: Session, given: Given, name: str, tolerance: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """One case for golden.json: what `session` answers to `given`.
 
-    `given` is a text, token ids (causal LM) or arrays by input name. `tolerance` is {"metric": "cosine" | "max_abs",
-    "default": x, ISA key: y}; without it, one that covers the rounding of other CPUs.
+    `given` is a text, token ids or messages (causal LM), or arrays by input name. `tolerance` is {"metric": "cosine" |
+    "max_abs", "default": x, ISA key: y}; without it, one that covers the rounding of other CPUs.
     """
     stored: dict[str, Any]
     if isinstance(given, str):
@@ -54,8 +54,11 @@ def make_case(session: Session, given: Given, name: str, tolerance: Mapping[str,
     elif isinstance(given, Mapping):
         stored = {"tensors": {key: encode(np.asarray(one)) for key, one in given.items()}}
         expected = _observe(session, {"tensors": given})
+    elif given and isinstance(given[0], Mapping):
+        stored = {"messages": [dict(cast("Mapping[str, str]", one)) for one in given]}
+        expected = _observe(session, stored)
     else:
-        stored = {"ids": [int(one) for one in given]}
+        stored = {"ids": [int(cast(int, one)) for one in given]}
         expected = _observe(session, stored)
     if expected["kind"] == "logits":
         top = np.argsort(-expected["values"], kind="stable")[:TOP_LOGITS]
@@ -89,7 +92,7 @@ def read(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
 def replay(
     session: Session, cases: list[dict[str, Any]], cpu: tuple[str, frozenset[str]] | None = None
 ) -> list[Result]:
-    """Per case one result, and for text one more, "NAME tokens": how many token ids differ.
+    """Per case one result, and for text and messages one more, "NAME tokens": how many token ids differ.
 
     `cpu` is (architecture, ISA features) of what answered, whose tolerances hold: None for this machine.
     """
@@ -131,8 +134,11 @@ def _observe(session: Session, given: Mapping[str, Any]) -> dict[str, Any]:
     if "tensors" in given:
         return {"kind": "outputs", "values": session.run(dict(given["tensors"]))}
     if task == "causal-lm":
-        ids = session.tokenize(given["text"]) if "text" in given else list(given["ids"])
-        tokens = {"token_ids": ids} if "text" in given else {}
+        if "messages" in given:
+            ids = session.chat_ids(given["messages"])
+        else:
+            ids = session.tokenize(given["text"]) if "text" in given else list(given["ids"])
+        tokens = {} if "ids" in given else {"token_ids": ids}
         return {"kind": "logits", "values": session.logits(ids)[-1], **tokens}
     text = given["text"]
     tokens = {"token_ids": session.tokenize(text)}

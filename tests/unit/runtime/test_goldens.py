@@ -43,6 +43,9 @@ class Speaker:
     def tokenize(self, text: str) -> list[int]:
         return [ord(letter) for letter in text]
 
+    def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
+        return [ord(letter) for message in messages for letter in message["role"] + message["content"]]
+
     def logits(self, ids: list[int]) -> Any:
         return np.arange(len(ids) * 100, dtype=np.float32).reshape(len(ids), 100)
 
@@ -97,6 +100,32 @@ def test_of_logits_the_largest_of_the_last_token_are_kept() -> None:
     assert case["expected"]["values"][0] == 199
     assert "token_ids" not in case["expected"]
     assert all(one["passed"] for one in goldens.replay(_session(Speaker()), _through_json(case)))
+
+
+@pytest.mark.parametrize(
+    ("given_input", "stored"),
+    [
+        ("ab", {"text": "ab"}),
+        ([{"role": "user", "content": "ab"}], {"messages": [{"role": "user", "content": "ab"}]}),
+    ],
+)
+def test_of_texts_and_messages_the_prompt_s_tokens_are_kept_too(given_input: Any, stored: dict[str, Any]) -> None:
+    case = goldens.make_case(_session(Speaker()), given_input, "said")
+    assert case["input"] == stored
+    assert case["expected"]["kind"] == "logits"
+    assert case["expected"]["token_ids"][-2:] == [97, 98]
+    cases = _through_json(case)
+    assert [one["name"] for one in goldens.replay(_session(Speaker()), cases)] == ["said", "said tokens"]
+    cases[0]["expected"]["token_ids"][0] += 1
+    values, tokens = goldens.replay(_session(Speaker()), cases)
+    assert (values["passed"], tokens["passed"], tokens["difference"]) == (True, False, 1.0)
+
+
+@pytest.mark.parametrize("messages", [3, [3], [[]], None])
+def test_messages_that_are_none_are_malformed(messages: object) -> None:
+    case = goldens.make_case(_session(Speaker()), [{"role": "user", "content": "ab"}], "said")
+    with pytest.raises(BundleInvalid, match="malformed"):
+        goldens.replay(_session(Speaker()), [{**case, "input": {"messages": messages}}])
 
 
 def test_an_output_without_a_value_is_no_golden() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgekit.errors import BadReport, TargetFull, TargetUnreachable
 from edgekit.manifest import Manifest
-from edgekit.targets.adb import device, engine, storage
+from edgekit.targets.adb import device, engine, storage, translation
 from edgekit.targets.adb.device import Device, Ended
 from edgekit.targets.adb.translation import Translated, translate
 
@@ -149,6 +149,27 @@ def test_tensors_and_ids_become_files_and_lists(tmp_path: Path) -> None:
     assert "the device has 2 cores" in found.notes[0]
     found.limit_threads("")
     assert found.job["threads"] == 2
+
+
+def test_messages_become_the_ids_of_their_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = bundles.plain_bundle(tmp_path / "b")
+    said = [{"role": "user", "content": "A"}]
+    cases = [
+        {"input": {"ids": [9]}},
+        {"input": {"text": "A"}, "expected": {"token_ids": [1]}},
+        {"input": {"messages": said}, "expected": {"token_ids": [2, 3]}},
+    ]
+    encoded = ([{"ids": [1]}], [[1]], [[2, 3]])
+    asked: list[Any] = []
+    monkeypatch.setattr(translation, "_golden_cases", lambda _: cases)
+    monkeypatch.setattr(translation, "_encode", lambda *words: asked.extend(words) or encoded)
+    job: dict[str, Any] = {"threads": 1, "latency": None, "goldens": True}
+    found = translate(bundle, manifest(bundle), job, tmp_path, tmp_path / "work")
+    assert [each["ids"] for each in found.job["answers"]] == [[9], [1], [2, 3]]
+    assert found.golden_ids == [None, [1], [2, 3]]
+    assert found.had_texts
+    assert asked[1:4] == [["A"], (), [said]]
+    assert cases[2]["input"] == {"messages": said}  # the case itself is as it was
 
 
 @pytest.mark.parametrize(
