@@ -1,0 +1,43 @@
+// How values go into C and come back.
+import CEdgekit
+
+/// Throws what C told, unless it told OK.
+func check(_ call: (UnsafeMutablePointer<edgekit_error>) -> edgekit_code) throws {
+    var told = edgekit_error()
+    let code = call(&told)
+    guard code != EDGEKIT_OK else { return }
+    let message = withUnsafeBytes(of: told.message) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    throw EdgekitError(code, message)
+}
+
+/// `text` for a C function: BadInput where C would see less of it. Swift's strings are always Unicode.
+func withC<T>(_ text: String, _ what: String, _ body: (UnsafePointer<CChar>) throws -> T) throws -> T {
+    guard !text.utf8.contains(0) else {
+        throw EdgekitError.badInput("\(what) holds a zero byte, where text ends: leave it out")
+    }
+    return try text.withCString(body)
+}
+
+func withOptionalC<T>(_ text: String?, _ what: String, _ body: (UnsafePointer<CChar>?) throws -> T) throws -> T {
+    guard let text else { return try body(nil) }
+    return try withC(text, what) { try body($0) }
+}
+
+/// All of `texts`, for as long as `body` runs.
+func withEachC<T>(_ texts: [String], _ what: String, _ body: ([UnsafePointer<CChar>]) throws -> T) throws -> T {
+    func next(_ rest: ArraySlice<String>, _ pinned: [UnsafePointer<CChar>]) throws -> T {
+        guard let first = rest.first else { return try body(pinned) }
+        return try withC(first, what) { try next(rest.dropFirst(), pinned + [$0]) }
+    }
+    return try next(texts[...], [])
+}
+
+/// A number that C takes as int32 and takes 0 of for "not given": nil becomes 0, and 0 is refused as elsewhere.
+func counted(_ value: Int?, _ name: String) throws -> Int32 {
+    guard let value else { return 0 }
+    guard value >= 1 else { throw EdgekitError.badInput("\(name) is \(value), expected 1 or more") }
+    guard let fits = Int32(exactly: value) else {
+        throw EdgekitError.badInput("\(name) is \(value), expected at most \(Int32.max)")
+    }
+    return fits
+}
