@@ -126,7 +126,8 @@ async function* walk(folder, prefix) {
   }
 }
 
-/** @param {string} folder @param {ListedFile} file @param {AbortSignal} [signal] @param {Opening["onProgress"]} [told] */
+/** @param {string} folder @param {ListedFile} file @param {AbortSignal} [signal]
+ * @param {Opening["onProgress"]} [told] */
 async function checkHash(folder, file, signal, told) {
   const hash = createHash("sha256");
   const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, file.sizeBytes + 1));

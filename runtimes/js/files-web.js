@@ -1,5 +1,5 @@
-/** A bundle behind a URL. A folder cannot be listed there, so only the files of the manifest are fetched; each is proven
- * while it arrives, and what was proven is what is used: nothing is fetched twice. */
+/** A bundle behind a URL. A folder cannot be listed there, so only the files of the manifest are fetched; each is
+ * proven while it arrives, and what was proven is what is used: nothing is fetched twice. */
 import { sha256 } from "@noble/hashes/sha2.js";
 import { BadInput, BundleInvalid, LoadFailed, words } from "./errors.js";
 import { MANIFEST, MAX_MANIFEST_BYTES, parseManifest, show } from "./manifest.js";

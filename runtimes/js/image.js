@@ -57,9 +57,7 @@ function rgb(picture) {
   const bytes = data instanceof Uint8Array || /** @type {unknown} */ (data) instanceof Uint8ClampedArray;
   const channels = bytes && width && height ? data.length / (width * height) : 0;
   if (!bytes || !(channels === 3 || channels === 4) || !Number.isInteger(width) || !Number.isInteger(height))
-    throw new BadInput(
-      `a picture is ${data?.length} values for ${width} x ${height}, expected 8-bit RGB or RGBA: { data, width, height }`,
-    );
+    throw new BadInput(`a picture is ${data?.length} values for ${width} x ${height}, expected 8-bit RGB or RGBA`);
   const [across, down] = [Number(width), Number(height)];
   if (channels === 3) return { data: new Uint8Array(data), width: across, height: down };
   const kept = new Uint8Array(across * down * 3);

@@ -2,14 +2,18 @@
  * in pages and in workers. Errors are named as in every other language's runtime; see errors below. */
 
 export interface Tensor {
-  dtype: "float32" | "float64" | "int8" | "uint8" | "int16" | "uint16" | "int32" | "uint32" | "int64" | "bool" | "float16";
+  dtype:
+    | "float32" | "float64" | "float16" | "int8" | "uint8" | "int16" | "uint16" | "int32" | "uint32" | "int64" | "bool";
   shape: number[];
   /** int64 is BigInt64Array, bool is Uint8Array, float16 its bits as Uint16Array. */
-  data: Float32Array | Float64Array | Int8Array | Uint8Array | Int16Array | Uint16Array | Int32Array | Uint32Array | BigInt64Array;
+  data:
+    | Float32Array | Float64Array | Int8Array | Uint8Array | Int16Array | Uint16Array | Int32Array | Uint32Array
+    | BigInt64Array;
 }
 
 export interface OpenOptions {
-  /** Default: the manifest's device.threads, at most the cores there are; 1 in a page that is not cross-origin isolated. */
+  /** Default: the manifest's device.threads, at most the cores there are; 1 in a page that is not cross-origin
+   * isolated. */
   threads?: number;
   /** Bytes; held against the peak that was measured when the bundle was packed, before anything is loaded. */
   memoryBudget?: number;
@@ -61,7 +65,7 @@ export interface Session {
   generate(prompt: string, options?: GenerateOptions): AsyncIterable<string>;
   chat(messages: Message[], options?: GenerateOptions): AsyncIterable<string>;
   /** Replay the goldens packed with the model on this very device. */
-  selfTest(): Promise<GoldenResult[]>;
+  selfTest(options?: CallOptions): Promise<GoldenResult[]>;
   /** The running call rejects with Cancelled; without one, nothing happens. */
   cancel(): void;
   /** Free the model; a running call is cancelled first. Closing twice is allowed. */

@@ -69,7 +69,8 @@ export class LanguageModel {
     return this.engine.logProbabilities(this.#checked(ids), this.#checked(wanted), signal);
   }
 
-  /** @param {unknown} prompt @param {number | undefined} maxTokens @param {Sampling} sampling @param {AbortSignal} signal */
+  /** @param {unknown} prompt @param {number | undefined} maxTokens @param {Sampling} sampling
+   * @param {AbortSignal} signal */
   async generate(prompt, maxTokens, sampling, signal) {
     return this.#answer(await this.tokenize(checkText(prompt)), maxTokens, sampling, signal);
   }
@@ -100,7 +101,8 @@ export class LanguageModel {
     }
   }
 
-  /** @param {number[]} given @param {number | undefined} maxTokens @param {Sampling} sampling @param {AbortSignal} signal */
+  /** @param {number[]} given @param {number | undefined} maxTokens @param {Sampling} sampling
+   * @param {AbortSignal} signal */
   #answer(given, maxTokens, sampling, signal) {
     const ids = this.#checked(given);
     const most = maxTokens ?? Math.max(1, Math.min(DEFAULT_MAX_TOKENS, this.limit - ids.length));

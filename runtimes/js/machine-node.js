@@ -4,7 +4,9 @@ import os from "node:os";
 
 /** @type {Record<string, string>} */
 const ARCHITECTURES = { x64: "x86_64", arm64: "aarch64", arm: "armv7" };
-/** The kernel's ARM names -> the standard ones; x86 flags are spelt the standard way already. @type {Map<string, string>} */
+/** The kernel's ARM names -> the standard ones; x86 flags are spelt the standard way already.
+ *
+ * @type {Map<string, string>} */
 const ARM_FEATURES = new Map([
   ["asimd", "neon"],
   ["asimddp", "dotprod"],

@@ -1,12 +1,13 @@
-/** Where in a text its tokens stand. @huggingface/tokenizers gives none, so the way from text to tokens is gone once more,
- * step by step with the library's own parts; unless that leads to the very same tokens, the text is refused. */
+/** Where in a text its tokens stand. @huggingface/tokenizers does not tell, so the way from text to tokens is gone once
+ * more, step by step with the library's own parts; unless that leads to the very same tokens, the text is refused. */
 import { align } from "./alignment.js";
 import { RunFailed } from "./errors.js";
 import { mend } from "./tokenizer-gaps.js";
 
 /** @typedef {import("./alignment.js").Span} Span */
 /** @typedef {import("./alignment.js").Aligned} Aligned */
-/** A letter of what the model's vocabulary is written in. @typedef {{ letter: string, span: Span, blank: boolean }} Written */
+/** A letter of what the model's vocabulary is written in.
+ * @typedef {{ letter: string, span: Span, blank: boolean }} Written */
 /** @typedef {{ token: string, span: Span }} Placed */
 /** @typedef {import("@huggingface/tokenizers").AddedToken} AddedToken */
 

@@ -7,10 +7,13 @@ import { show } from "./manifest.js";
 /** @typedef {import("./engines/contract.d.ts").Manifest} Manifest */
 /** @typedef {import("./engines/contract.d.ts").ListedFile} ListedFile */
 /** @typedef {import("./engines/contract.d.ts").EngineModule} EngineModule */
-/** @typedef {(manifest: Manifest, listed: ReadonlyMap<string, ListedFile>, backend: OpenOptions["backend"]) => void} Refusing */
+/** @typedef {import("./verdicts.js").Opening} Opening */
+/** @typedef {import("./verdicts.js").OpenedBundle} OpenedBundle */
+/** @typedef {(manifest: Manifest, listed: ReadonlyMap<string, ListedFile>, backend: OpenOptions["backend"]) => void
+ * } Refusing */
 /** What differs between Node and a browser.
  * @typedef {object} Platform
- * @property {(bundle: string | URL, options: import("./verdicts.js").Opening) => Promise<import("./verdicts.js").OpenedBundle>} openFiles
+ * @property {(bundle: string | URL, options: Opening) => Promise<OpenedBundle>} openFiles
  * @property {string} arch
  * @property {() => Set<string> | null} isaFeatures
  * @property {() => number} usableCores
@@ -54,7 +57,7 @@ export async function openBundle(platform, bundle, options) {
   }
 }
 
-/** @param {Platform} platform @param {string | URL} bundle @param {import("./verdicts.js").Opening} options
+/** @param {Platform} platform @param {string | URL} bundle @param {Opening} options
  * @returns {Promise<Manifest>} */
 export async function verifyBundle(platform, bundle, { signal, onProgress }) {
   const check = { verify: true, all: true, signal, onProgress };

@@ -1,5 +1,5 @@
-/** Resizing a picture, to the bit as Pillow 13's Image.resize does: its filters, its 22-bit fixed point, and the pass first
- * that throws away more. Older versions always go across first, which differs by a few levels here and there. */
+/** Resizing a picture, to the bit as Pillow 13's Image.resize does: its filters, its 22-bit fixed point, and the pass
+ * first that throws away more. Older versions always go across first, which differs by a few levels here and there. */
 
 /** @typedef {{ data: Uint8Array, width: number, height: number }} Rgb three bytes a pixel */
 /** @typedef {{ support: number, weight: (x: number) => number }} Filter */

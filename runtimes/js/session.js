@@ -37,7 +37,8 @@ export class Session {
     this.info = info;
   }
 
-  /** @param {Record<string, Tensor>} inputs @param {CallOptions} [options] @returns {Promise<Record<string, Tensor>>} */
+  /** @param {Record<string, Tensor>} inputs @param {CallOptions} [options]
+   * @returns {Promise<Record<string, Tensor>>} */
   run(inputs, options) {
     return this.#call("run", options, () => /** @type {Graph} */ (this.#model).run(inputs));
   }

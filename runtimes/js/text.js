@@ -74,7 +74,8 @@ export class Encoder {
     return found;
   }
 
-  /** The text's own tokens and their ids, nothing around them. What has no id, and no token for the unknown, is left out.
+  /** The text's own tokens and their ids, nothing around them. What has no id, where no token stands for the unknown
+   * either, is left out.
    *
    * @param {string} text @returns {{ ids: number[], tokens: string[] }} */
   plain(text) {

@@ -5,8 +5,8 @@ import { MANIFEST, show } from "./manifest.js";
 /** @typedef {import("./engines/contract.d.ts").ListedFile} ListedFile */
 /** @typedef {{ manifest: import("./engines/contract.d.ts").Manifest,
  *              files: import("./engines/contract.d.ts").BundleFiles }} OpenedBundle */
-/** `accept` may refuse a bundle by its manifest, before anything else of it is read; `all` includes, of a bundle behind a
- * URL, the wrappers below runtime/, which a session does not use.
+/** `accept` may refuse a bundle by its manifest, before anything else of it is read; `all` includes, of a bundle behind
+ * a URL, the wrappers below runtime/, which a session does not use.
  * @typedef {Pick<import("./index.d.ts").OpenOptions, "verify" | "signal" | "onProgress"> & { all?: boolean,
  *   accept?: (manifest: import("./engines/contract.d.ts").Manifest, listed: ReadonlyMap<string, ListedFile>) => void
  * }} Opening */

@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import platform
 import random
 import shutil
 import subprocess
@@ -65,6 +64,11 @@ def _with_goldens(folder: Path, cases: Any) -> Path:
 
 
 def _golden_bundles(folder: Path) -> None:
+    chat = bundles.chain_bundle(folder / "chat-goldens")
+    given = {"text": bundles.CHAIN[:2], "ids": [1, 68], "messages": [{"role": "user", "content": "A"}]}
+    with rt.open(chat, threads=1) as session:
+        cases = [goldens.make_case(session, one, name) for name, one in given.items()]
+    _with_goldens(chat, cases)
     plain = bundles.embedding_bundle(folder / "wrong-goldens")
     with rt.open(plain, threads=1) as session:
         right, wrong, other = (goldens.make_case(session, "red sky", name) for name in "bac")
@@ -343,4 +347,19 @@ def test_the_cpus_features_and_cores_are_read_as_python_reads_them(js_app: Path)
     assert arch == _machine.arch()
     assert frozenset(features) == _machine.isa_features()
     assert cores == _machine.physical_cores()
-    assert platform.system() == "Linux"
+    board = "\n\n".join(
+        f"processor : {core}\nFeatures : fp asimd {'asimddp ' if core else ''}fphp asimdhp\nCPU part : 0xd0b"
+        for core in range(4)
+    )
+    threads = "\n\n".join(
+        f"processor\t: {core}\nphysical id\t: 0\ncore id\t\t: {core // 2}\nflags\t\t: fpu avx2 fma" for core in range(4)
+    )
+    code = f"""
+        import {{ countCores, isaFeatures }} from './edgekit/machine-node.js';
+        const told = (text) => [[...isaFeatures(text)].sort(), countCores(text, new Set([0, 1, 2]))];
+        console.log(JSON.stringify([{json.dumps(board)}, {json.dumps(threads)}].map(told)), isaFeatures(""));
+    """
+    told = _node(code, js_app).stdout
+    assert json.loads(told.removesuffix(" null\n")) == [[["fp", "fp16", "neon"], 3], [["avx2", "fma", "fpu"], 2]]
+    assert {"fp16", "neon"} <= (_machine.isa_features(board) or set())
+    assert "dotprod" not in told

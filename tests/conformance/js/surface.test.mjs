@@ -243,6 +243,35 @@ test("progress tells each file to its end", async (t) => {
   for (const { loadedBytes, totalBytes } of done.values()) assert.equal(loadedBytes, totalBytes);
 });
 
+test("goldens of texts, ids and messages are replayed by a language model", async (t) => {
+  const results = await (await opened(t, "chat-goldens")).selfTest();
+  const [text, ids, messages] = ["text", "ids", "messages"];
+  assert.deepEqual(
+    results.map(({ name }) => name),
+    [text, `${text} tokens`, ids, messages, `${messages} tokens`],
+  );
+  assert.ok(
+    results.every(({ passed }) => passed),
+    JSON.stringify(results),
+  );
+});
+
+test("halves go to numbers and back, each of them", async () => {
+  const { numbers, numberToHalf } = await import(pathToFileURL(path.join(process.env.APP, "edgekit", "tensors.js")));
+  const all = Uint16Array.from({ length: 2 ** 16 }, (_, bits) => bits);
+  const values = numbers({ dtype: "float16", shape: [2 ** 16], data: all });
+  for (const [bits, value] of values.entries())
+    if (!Number.isNaN(value)) assert.equal(numberToHalf(value), bits, `${value}`);
+  const between = [
+    [1 + 2 ** -11, 0x3c00],
+    [1 + 3 * 2 ** -11, 0x3c02],
+    [2 ** -25, 0],
+    [65519, 0x7bff],
+    [65520, 0x7c00],
+  ];
+  for (const [value, bits] of between) assert.equal(numberToHalf(value), bits, `${value}`);
+});
+
 test("goldens that are wrong fail, and malformed ones are BundleInvalid", async (t) => {
   const results = await (await opened(t, "wrong-goldens")).selfTest();
   assert.deepEqual(
