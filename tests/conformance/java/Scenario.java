@@ -94,6 +94,7 @@ public final class Scenario {
         say("surrogate", () -> one("\ud83c", Tensor.float32(values, 1, 4)));
         say("read", () -> Tensor.float32(values, 4).longs());
         say("label", () -> DType.labelled("FLOAT32"));
+        say("output", () -> one("x", session.run(four()).get("y")));
         System.out.println("y " + java.util.Arrays.toString(session.run(four()).get("y").floats()));
     }
 

@@ -12,7 +12,7 @@
 
 static struct {
     jclass native, object;
-    jmethodID fail, text, buffer;
+    jmethodID fail, text;
 } java;
 
 static edgekit_session *session_at(jlong handle) { return (edgekit_session *)(intptr_t)handle; }
@@ -170,13 +170,16 @@ static bool fill_tensors(JNIEnv *env, edgekit_tensor *tensors, size_t count, con
 
 static const char *output_name(const void *list, size_t index) { return edgekit_outputs_at(list, index)->name; }
 
-/* A direct ByteBuffer with a copy: the engine's memory goes back to it before Java is done with the tensor. */
-static jobject buffer_of(JNIEnv *env, const edgekit_tensor *tensor) {
-    jobject buffer = (*env)->CallStaticObjectMethod(env, java.native, java.buffer, (jlong)tensor->bytes);
-    if ((*env)->ExceptionCheck(env)) return NULL;
-    void *to = (*env)->GetDirectBufferAddress(env, buffer);
-    if (to != NULL && tensor->bytes > 0) memcpy(to, tensor->data, tensor->bytes);
-    return buffer;
+/* A copy: the engine's memory goes back to it before Java is done with the tensor. In an array, which the garbage
+ * collector sees as large as it is; direct buffers pile up unseen, and take longer to make. */
+static jbyteArray array_of(JNIEnv *env, const edgekit_tensor *tensor) {
+    if (tensor->bytes > INT32_MAX) {
+        refuse(env, EDGEKIT_RUN_FAILED, "an output does not fit the 2 GiB of a Java array");
+        return NULL;
+    }
+    jbyteArray bytes = (*env)->NewByteArray(env, (jsize)tensor->bytes);
+    if (bytes != NULL) (*env)->SetByteArrayRegion(env, bytes, 0, (jsize)tensor->bytes, tensor->data);
+    return bytes;
 }
 
 static void set_output(JNIEnv *env, jobjectArray array, size_t index, const edgekit_tensor *tensor, jintArray heads,
@@ -184,10 +187,10 @@ static void set_output(JNIEnv *env, jobjectArray array, size_t index, const edge
     const jint head[2] = {(jint)tensor->dtype, tensor->rank};
     (*env)->SetIntArrayRegion(env, heads, (jsize)(2 * index), 2, head);
     (*env)->SetLongArrayRegion(env, axes, axis, tensor->rank, (const jlong *)tensor->shape);
-    jobject buffer = buffer_of(env, tensor);
-    if (buffer == NULL) return;
-    (*env)->SetObjectArrayElement(env, array, (jsize)(3 + index), buffer);
-    (*env)->DeleteLocalRef(env, buffer);
+    jbyteArray bytes = array_of(env, tensor);
+    if (bytes == NULL) return;
+    (*env)->SetObjectArrayElement(env, array, (jsize)(3 + index), bytes);
+    (*env)->DeleteLocalRef(env, bytes);
 }
 
 static jobjectArray outputs_of(JNIEnv *env, const edgekit_outputs *outputs) {
@@ -427,8 +430,7 @@ JNIEXPORT jint JNICALL JNI_OnLoad(JavaVM *machine, void *reserved) {
     if (object == NULL) return JNI_ERR;
     java.fail = (*env)->GetStaticMethodID(env, native, "fail", "(I[B)V");
     if (java.fail != NULL) java.text = (*env)->GetStaticMethodID(env, native, "text", "(Ljava/lang/Object;[B)V");
-    if (java.text != NULL) java.buffer = (*env)->GetStaticMethodID(env, native, "buffer", "(J)Ljava/nio/ByteBuffer;");
-    if (java.buffer == NULL) return JNI_ERR;
+    if (java.text == NULL) return JNI_ERR;
     if ((*env)->RegisterNatives(env, native, methods, sizeof methods / sizeof *methods) != JNI_OK) return JNI_ERR;
     java.native = (*env)->NewGlobalRef(env, native);
     java.object = (*env)->NewGlobalRef(env, object);

@@ -48,7 +48,7 @@ final class Native {
 
     /**
      * {@code heads} is dtype and rank of each tensor in turn, {@code axes} all shapes in a row. Back comes {byte[]
-     * names, int[] heads, long[] axes, ByteBuffer of the first output, of the second, ...}.
+     * names, int[] heads, long[] axes, byte[] of the first output, of the second, ...}.
      */
     static native Object[] run(long handle, byte[] names, int[] heads, long[] axes, ByteBuffer[] data);
 
@@ -77,10 +77,5 @@ final class Native {
     /** Called by native code: a piece of an answer. */
     static void text(Object answer, byte[] piece) {
         ((Answer) answer).add(Utf8.decode(piece));
-    }
-
-    /** Called by native code: memory for an output. */
-    static ByteBuffer buffer(long bytes) {
-        return Tensor.allocate(bytes, 1);
     }
 }

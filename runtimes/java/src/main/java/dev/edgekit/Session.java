@@ -52,7 +52,7 @@ public final class Session implements AutoCloseable {
             heads[2 * index + 1] = shape.length;
             System.arraycopy(shape, 0, axes, axis, shape.length);
             axis += shape.length;
-            data[index] = tensor.data;
+            data[index] = tensor.direct();
         }
         byte[] joined = Utf8.join("an input's name", names);
         return outputs(call(handle -> Native.run(handle, joined, heads, axes, data)));
@@ -265,8 +265,7 @@ public final class Session implements AutoCloseable {
             System.arraycopy(axes, axis, shape, 0, shape.length);
             axis += shape.length;
             outputs.put(
-                    names.get(index),
-                    Tensor.of(DType.numbered(heads[2 * index]), (ByteBuffer) found[3 + index], shape));
+                    names.get(index), Tensor.wrap(DType.numbered(heads[2 * index]), (byte[]) found[3 + index], shape));
         }
         return outputs;
     }

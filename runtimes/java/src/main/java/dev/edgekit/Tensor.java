@@ -4,9 +4,10 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
 /**
- * Numbers with a shape: row-major, densely packed, little-endian, in memory that native code reads without a copy.
+ * Numbers with a shape: row-major, densely packed, little-endian.
  *
- * <p>A tensor shares its memory with {@link #data}; do not write to it while a call uses it.
+ * <p>What an app makes lies in direct memory, which native code reads without a copy; what {@link Session#run} gives, in
+ * an array. A tensor shares its memory with {@link #data}; do not write to it while a call uses it.
  */
 public final class Tensor {
     /** Most axes that a tensor has. */
@@ -14,7 +15,7 @@ public final class Tensor {
 
     private final DType dtype;
     private final long[] shape;
-    final ByteBuffer data;
+    private final ByteBuffer data;
 
     private Tensor(DType dtype, ByteBuffer data, long[] shape) {
         this.dtype = Checks.given("dtype", dtype);
@@ -58,6 +59,10 @@ public final class Tensor {
         return new Tensor(dtype, remaining.slice().order(ByteOrder.LITTLE_ENDIAN), shape);
     }
 
+    static Tensor wrap(DType dtype, byte[] data, long[] shape) {
+        return new Tensor(dtype, ByteBuffer.wrap(data).order(ByteOrder.LITTLE_ENDIAN), shape);
+    }
+
     public DType dtype() {
         return dtype;
     }
@@ -69,6 +74,11 @@ public final class Tensor {
     /** The memory itself, from its start to its end, little-endian. Each call has a position of its own. */
     public ByteBuffer data() {
         return data.duplicate().order(ByteOrder.LITTLE_ENDIAN);
+    }
+
+    /** For native code: the memory itself, or a copy where that is an array. */
+    ByteBuffer direct() {
+        return data.isDirect() ? data : of(dtype, data, shape).data;
     }
 
     /** A copy; {@link BadInput} unless the tensor is float32. */
@@ -97,8 +107,7 @@ public final class Tensor {
         return dtype.label() + " " + words(shape);
     }
 
-    /** Zeros that native code can reach. */
-    static ByteBuffer allocate(long count, int bytesEach) {
+    private static ByteBuffer allocate(long count, int bytesEach) {
         if (count > Integer.MAX_VALUE / bytesEach) {
             throw new BadInput(count + " elements of " + bytesEach + " bytes do not fit the 2 GiB of a Java buffer");
         }
