@@ -21,7 +21,17 @@ import edgekit
 pytestmark = pytest.mark.engines
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-SHIPPED_KINDS = {".py", ".typed", ".json", ".txt", ".toml", ".md", ".c", ".h"}
+SHIPPED_KINDS = {
+    "edgekit": {".py", ".typed", ".json", ".txt", ".css", ".html", ".js", ".svg"},
+    "device_profiles": {".toml"},
+    "runtimes/python": {".py", ".typed", ".toml", ".md"},
+    "runtimes/js": {".js", ".json", ".ts", ".md"},
+    "runtimes/c": {".c", ".h", ".txt", ".md"},
+    "runtimes/java": {".java", ".kt", ".kts", ".c", ".txt", ".map", ".pro", ".xml", ".md"},
+    "runtimes/swift": {".swift", ".modulemap", ".md"},
+}
+# What builds and package managers leave in a checkout.
+LEFTOVERS = ("runtimes/js/node_modules/left/index.js", "runtimes/swift/.build/x.o", "runtimes/java/build/x.class")
 ENTRY_POINT = """
 import sys
 from importlib.metadata import distribution
@@ -29,6 +39,7 @@ from importlib.metadata import distribution
 assert found.name == "edgekit", found
 sys.exit(found.load()())
 """
+LEFT_OUT = {"__pycache__", "node_modules", "build", ".build"}
 LOOSE = ("--min-cosine", "0.9", "--max-slowdown", "100")
 
 
@@ -109,7 +120,7 @@ def packed(installed: Installed) -> Path:
 def checked_in(folder: str, below: str) -> set[str]:
     """The names, below `below` in the wheel, of the checkout's files in `folder`."""
     root = CHECKOUT / folder
-    files = [path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    files = [path for path in root.rglob("*") if path.is_file() and not LEFT_OUT.intersection(path.parts)]
     return {f"{below}/{path.relative_to(root).as_posix()}" for path in files}
 
 
@@ -119,8 +130,12 @@ def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> N
     profiles = checked_in("device_profiles", "edgekit/data/device_profiles")
     runtimes = checked_in("runtimes", "edgekit/data/runtimes")
     assert names == package | profiles | runtimes
-    assert {PurePosixPath(name).suffix for name in names} == SHIPPED_KINDS
-    assert not [name for name in names if "test" in name]
+    for folder, kinds in SHIPPED_KINDS.items():
+        place = "edgekit/" if folder == "edgekit" else f"edgekit/data/{folder}/"
+        inside = {name for name in names if name.startswith(place)}
+        inside -= {name for name in inside if folder == "edgekit" and name in profiles | runtimes}
+        assert {PurePosixPath(name).suffix for name in inside} == kinds, folder
+    assert not [name for name in names if "tests" in name.split("/") or name.split("/")[-1].startswith("test_")]
     (metadata,) = (text.decode() for name, text in contents(wheel).items() if name.endswith(".dist-info/METADATA"))
     assert f"Version: {edgekit.__version__}\n" in metadata
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in contents(wheel))
@@ -135,6 +150,9 @@ def test_the_source_distribution_holds_no_leftovers_and_builds_the_same_wheel(
     parts = {part for name in names for part in name.split("/")}
     assert not parts & {"__pycache__", "dist", "build", "bundles", ".git", ".venv", ".venv-demo", ".hypothesis"}
     assert not [name for name in names if name.endswith((".pyc", ".onnx", ".gguf", ".safetensors", ".log"))]
+    for name in LEFTOVERS:
+        (sdist / name).parent.mkdir(parents=True)
+        (sdist / name).touch()
     again = contents(build(sdist, "wheel", tmp_path / "again"))
     assert again == contents(wheel)
 
