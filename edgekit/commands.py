@@ -242,16 +242,22 @@ def demo(
     host: str | None = None,
     open: str | bool = False,  # noqa: A002
     no_open: str | bool = False,
+    export: str | None = None,
 ) -> Call:
     number, show, hide = flags.port("--port", port), flags.yes("--open", open), flags.yes("--no-open", no_open)
     if show and hide:
         raise UsageError("--open and --no-open exclude one another", "give one of them, or none")
+    if export is not None and (port is not None or host is not None or show):
+        raise UsageError("--export writes the page and serves nothing", "give it without --port, --host and --open")
 
     def start() -> Outcome:
         from edgekit import demo as page
         from edgekit.progress import watch
 
         with watch() as progress:
+            if export is not None:
+                written = page.export(bundle, export, progress=progress)
+                return Outcome({"page": str(written)}, page.told_export(written))
             found = page.demo(bundle, port=number, host=host or page.LOOPBACK, progress=progress)
         opens = page.should_open(show, hide)
         return Outcome(page.events(found, show=opens), page.told(found, show=opens))

@@ -122,6 +122,7 @@ $EDGEKIT_NODE, or else in edgekit/node in the user's cache folder; from then on 
   --port N           (default: one that is free)
   --open             show it in a browser       --no-open    do not (default: if there is a terminal and a screen)
   --host ADDRESS     listen there instead of on 127.0.0.1: whoever reaches it can fetch the whole bundle
+  --export DIR       write the page, with the bundle, as files for a server of your own, and serve nothing
 
 Example:  edgekit demo my-encoder-pi5"""
 

@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgekit.bundle import verify
+from edgekit.demo.files import HEADERS_FILE, write
 from edgekit.demo.server import LOOPBACK, Server
 from edgekit.demo.site import Resource, served
-from edgekit.errors import TooLargeForPage
+from edgekit.errors import TooLargeForPage, plain
 from edgekit.manifest import Manifest
 from edgekit.npm import install
 from edgekit.progress import Progress, Silent
 
-__all__ = ["LOOPBACK", "Demo", "demo", "events", "prepared", "should_open", "told"]
+__all__ = ["LOOPBACK", "Demo", "demo", "events", "export", "prepared", "should_open", "told", "told_export"]
 
 LOCK = Path(__file__).resolve().parent / "vendor"
 # A browser holds a file in one ArrayBuffer, of 2 GiB at most, and wasm has 4 GiB for the model and all else.
@@ -53,6 +54,16 @@ def demo(bundle: str | Path, *, port: int = 0, host: str = LOOPBACK, progress: P
     return Demo(manifest, Server(resources, port, host))
 
 
+def export(bundle: str | Path, out: str | Path, *, progress: Progress | None = None) -> Path:
+    """Write the page and the bundle it runs into `out`. Raises as `demo`, and what writing a folder raises."""
+    _, resources = prepared(Path(bundle), progress or Silent())
+    return write(resources, Path(out))
+
+
+def told_export(written: Path) -> str:
+    return f"page: {written}\nserve it with the headers in {HEADERS_FILE}: without the first two, wasm has one thread"
+
+
 def prepared(bundle: Path, progress: Progress) -> tuple[Manifest, dict[str, Resource]]:
     """The verified manifest, and every path of the page with what lies behind it."""
     progress.step(f"verify {bundle}")
@@ -87,7 +98,8 @@ def told(demo: Demo, *, show: bool) -> Iterator[str]:
     """The address, then silence while the page is served, then that it ended."""
     manifest = demo.manifest
     verdict = "" if manifest.status == "passed" else ", which missed its limits (it was packed with --force)"
-    yield f"{manifest.name}: {manifest.strategy} for {manifest.device.title}{verdict}\n{demo.url}  (Ctrl-C ends it)\n"
+    what = plain(f"{manifest.name}: {manifest.strategy} for {manifest.device.title}")
+    yield f"{what}{verdict}\n{demo.url}  (Ctrl-C ends it)\n"
     _shown_and_served(demo, show)
     yield "ended"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -50,7 +51,7 @@ def served(bundle: Path, manifest: Manifest, modules: Path) -> dict[str, Resourc
     library = runtime("js").resolve()
     code = _runtime_sources(library)
     vendor = Vendor.of(modules, manifest.engine)
-    packages = vendor.files(chain.from_iterable(map(bare_names, code.values())))
+    packages = vendor.files(chain.from_iterable(bare_names(_without_comments(text)) for text in code.values()))
 
     def served_at(name: str) -> str | None:
         path = vendor.resolve(name)
@@ -93,6 +94,11 @@ def _runtime_sources(folder: Path) -> dict[str, str]:
         if path.is_file() and not path.is_symlink() and _RUNTIME_LEFT_OUT.isdisjoint(path.relative_to(folder).parts)
     ]
     return {f"runtime/{path.relative_to(folder).as_posix()}": path.read_text(encoding="utf-8") for path in modules}
+
+
+def _without_comments(text: str) -> str:
+    """JSDoc imports types, which no browser asks for."""
+    return re.sub(r"/\*\*.*?\*/", "", text, flags=re.DOTALL)
 
 
 def _code(path: Path, text: str) -> Resource:

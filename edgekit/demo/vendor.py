@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# What a package loads by itself besides its modules: patterns below its folder.
+# What a package loads by itself besides its modules, where one of these names it: patterns below its folder.
 _LOADED = {
     "onnxruntime-web": ("dist/ort-wasm-simd-threaded*.wasm", "dist/ort-wasm-simd-threaded*.mjs"),
     "@wllama/wllama": ("esm/**/*.wasm",),
@@ -56,6 +56,7 @@ class Vendor:
     def files(self, names: Iterator[str]) -> dict[str, Path]:
         """Every file below node_modules that modules of these bare names lead to, by path below it."""
         found: dict[str, Path] = {}
+        texts: list[str] = []
         waiting = [path for name in names if (path := self.resolve(name)) is not None]
         while waiting:
             path = waiting.pop()
@@ -64,14 +65,16 @@ class Vendor:
                 continue
             found[path] = file
             text = file.read_text(encoding="utf-8")
+            texts.append(text)
             waiting += [each for name in bare_names(text) if (each := self.resolve(name)) is not None]
             waiting += [os.path.normpath(f"{path}/../{name}") for name in _relative_names(text)]
+        return found | {path: file for path, file in self._loaded() if any(file.name in text for text in texts)}
+
+    def _loaded(self) -> Iterator[tuple[str, Path]]:
         for package, patterns in _LOADED.items():
-            if any(path.startswith(f"{package}/") for path in found):
-                for pattern in patterns:
-                    files = (self.modules / package).glob(pattern)
-                    found |= {each.relative_to(self.modules).as_posix(): each for each in files}
-        return found
+            for pattern in () if package in self.left_out else patterns:
+                for file in (self.modules / package).glob(pattern):
+                    yield file.relative_to(self.modules).as_posix(), file
 
 
 def _chosen(exported: Any) -> str | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import edgekit_runtime as rt
@@ -13,6 +16,9 @@ from fixtures import bundles, reports
 from fixtures.browser import LOOK
 from fixtures.page import KEYS, Browser, look, serving
 from fixtures.page_bundles import MAKERS
+
+from edgekit import demo
+from edgekit.demo.server import HEADERS, PAGE_POLICY
 
 pytestmark = pytest.mark.engines
 Made = Callable[[str], Path]
@@ -76,6 +82,26 @@ def test_a_bundle_that_did_not_pass_says_so(browser: Browser, tmp_path: Path) ->
     assert "This bundle did not pass." in seen.value
     assert "It missed: mean cosine." in seen.value
     assert "✗ missed its limits when packed" in seen.value
+
+
+def test_what_a_bundle_says_is_text_and_a_broken_report_is_none(browser: Browser, tmp_path: Path) -> None:
+    markup = "<img src=x onerror=alert(1)><b>bold</b>"
+    bundle = bundles.classifier_bundle(tmp_path / "b", (markup, "warm", "w" * 300), name=markup)
+    (bundle / "report.json").write_text('{"rows": [null], "host": 7}')
+    seen = look(
+        browser,
+        bundles.reseal(bundle),
+        """
+        await page.setViewportSize({ width: 320, height: 900 });
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+        return [await page.innerText("h1"), await page.innerText(".bars"), await page.innerText("#figures"), wide];
+        """,
+    )
+    name, labels, figures, width = seen.value
+    assert name == markup
+    assert markup in labels
+    assert "holds no report that can be read" in figures
+    assert width <= 320
 
 
 def test_an_engine_that_is_not_there_is_told(browser: Browser, made: Made) -> None:
@@ -146,6 +172,54 @@ def test_the_goldens_are_replayed_offline_and_all_can_be_read(browser: Browser, 
 
 
 def test_calm_where_motion_is_not_wanted(browser: Browser, made: Made) -> None:
-    script = "return page.evaluate(() => getComputedStyle(document.querySelector('.fill')).transitionDuration)"
-    assert look(browser, made("classifier"), script, calm=True).value == "0s"
-    assert look(browser, made("classifier"), script).value != "0s"
+    script = """
+    const found = [];
+    for (const reducedMotion of ["reduce", "no-preference"]) {
+      await page.emulateMedia({ reducedMotion });
+      found.push(await page.evaluate(() => getComputedStyle(document.querySelector(".fill")).transitionDuration));
+    }
+    return found;
+    """
+    calm, lively = look(browser, made("classifier"), script).value
+    assert calm == "0s" != lively
+
+
+class _Static(SimpleHTTPRequestHandler):
+    """Anybody's server of files; with `isolated` it sends the headers that the export asks for."""
+
+    isolated = True
+
+    def end_headers(self) -> None:
+        if self.isolated:
+            for name, value in (*HEADERS.items(), ("Content-Security-Policy", PAGE_POLICY)):
+                self.send_header(name, value)
+        super().end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
+        """Nothing."""
+
+
+@pytest.mark.parametrize("isolated", [True, False], ids=["isolated", "not isolated"])
+def test_the_exported_page_runs_below_any_path_of_another_server(
+    browser: Browser, made: Made, tmp_path: Path, isolated: bool
+) -> None:
+    demo.export(made("embedding"), tmp_path / "below" / "a path")
+    handler = type("Static", (_Static,), {"isolated": isolated})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/below/a%20path/"
+        script = """
+        await to("Run the self-test"); await page.keyboard.press("Enter");
+        await settled("#self-test", "as recorded");
+        return [await told(".verdict"), await told(".figures td"), await page.innerText("#engine")];
+        """
+        seen = browser.run(url, KEYS + script)
+        server.shutdown()
+        thread.join()
+    (verdict,), figures, engine = seen.value
+    assert verdict.startswith("✓")
+    assert all(each.startswith((url, "blob:")) for each in seen.requests)
+    assert ("not cross-origin isolated" in engine) != isolated
+    if not isolated:
+        assert any("1 thread" in each for each in figures)

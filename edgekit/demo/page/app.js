@@ -29,9 +29,16 @@ async function json(path) {
   return answer.json();
 }
 
+/** The bundle's report, null where there is none, or none that can be read: the page is of use without it. */
+async function reported(manifest) {
+  if (!manifest.files.some((file) => file.path === "report.json")) return null;
+  const report = await json("bundle/report.json").catch(() => null);
+  return Array.isArray(report?.rows) && report.rows.every((row) => row) && report.host ? report : null;
+}
+
 async function start() {
   const manifest = await json("bundle/edgekit.json");
-  const report = manifest.files.some((file) => file.path === "report.json") ? await json("bundle/report.json") : null;
+  const report = await reported(manifest);
   showHeader(manifest, report);
   showEngine(manifest);
   const client = new Client();

@@ -44,7 +44,7 @@ export class Figures {
       {},
       h("th", { scope: "row" }, title),
       this.#cells[name],
-      h("td", {}, found?.measured == null ? "not measured" : [show(found.measured), small(PACKED_NOTE[name])]),
+      h("td", {}, typeof found?.measured !== "number" ? "not measured" : [show(found.measured), small(PACKED_NOTE[name])]),
     );
   }
 
@@ -86,7 +86,7 @@ function packedBy(report) {
 }
 
 function origin(report, manifest) {
-  if (!report) return [h("p", { class: "soft" }, "The bundle holds no report: nothing is known of how it was measured.")];
+  if (!report) return [h("p", { class: "soft" }, "The bundle holds no report that can be read: nothing is known of how it was measured.")];
   const where = report.device_is_host
     ? `Packed figures were measured on ${manifest.device.title} itself.`
     : `Packed figures were measured on ${report.host.cpu}, not on ${manifest.device.title}.`;

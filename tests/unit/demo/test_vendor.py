@@ -30,7 +30,9 @@ def modules(tmp_path: Path) -> Path:
     }
     package("@scope/many", files, exports={".": conditions, "./deep.js": "./inner/a.js", "./none": None})
     package("plain", {"main.js": "1", "other.js": "2"}, main="main.js")
-    package("onnxruntime-web", {"ort.js": "1", "dist/ort-wasm-simd-threaded.wasm": "w"}, exports={".": "./ort.js"})
+    wasm = {f"dist/ort-wasm-simd-threaded{each}.wasm": "" for each in ("", ".asyncify")}
+    wasm["ort.js"] = 'new URL("ort-wasm-simd-threaded.wasm", import.meta.url)'
+    package("onnxruntime-web", wasm, exports={".": "./ort.js"})
     package("@wllama/wllama", {"index.js": "1"}, main="index.js")
     return tmp_path
 
