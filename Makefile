@@ -29,6 +29,11 @@ demo: $(DEMO_STAMP)
 test: $(STAMP) packages targets node
 	$(BIN)/python -m pytest
 
+# Apart from the rest: the toolchain takes 1.2 GB.
+test-swift: $(STAMP) packages
+	$(BIN)/python tools/prepare_swift.py
+	$(BIN)/python -m pytest tests/swift
+
 # Programs that the tests use and that PyPI does not have.
 PACKAGES := adb chromium fonts-dejavu-core g++-aarch64-linux-gnu libgoogle-gson-java openssh-client openssh-server valgrind
 PACKAGES += $(if $(shell command -v node),,nodejs npm) $(if $(shell command -v javac),,default-jdk-headless)
