@@ -44,7 +44,7 @@ _CALLS: Mapping[str, Mapping[str, str]] = {
         "token-classification": 'List<Label> labels = session.classify("a text"); // one a token',
         "image-classification": "List<Label> labels = session.classify(pixels); // best first",
         "causal-lm": 'session.generate("Once upon", new GenerateOptions().maxTokens(64), text -> show(text));',
-        "chat": 'session.chat(List.of(new Message("user", "Hello")), new GenerateOptions(), text -> show(text));',
+        "chat": 'session.chat(singletonList(Message.user("Hello")), new GenerateOptions(), text -> show(text));',
         "tensors": "Map<String, Tensor> outputs = session.run(inputs);",
     },
     "swift": {
@@ -53,7 +53,7 @@ _CALLS: Mapping[str, Mapping[str, str]] = {
         "token-classification": 'let labels = try session.classify("a text")  // one a token',
         "image-classification": "let labels = try session.classify(pixels)  // best first",
         "causal-lm": 'for try await text in session.generate("Once upon") { print(text, terminator: "") }',
-        "chat": 'for try await text in session.chat([Message(role: .user, content: "Hello")]) { print(text) }',
+        "chat": 'for try await text in session.chat([Message(.user, "Hello")]) { print(text, terminator: "") }',
         "tensors": "let outputs = try session.run(inputs)",
     },
 }
@@ -108,9 +108,9 @@ def _python(draft: Manifest, call: str) -> str:
 
 def _js(draft: Manifest, call: str) -> str:
     node, page = _NPM[draft.engine]
-    return f"""## JavaScript
+    return f"""## JavaScript (in a page with {page}: runtime/js/README.md)
 
-    cp -r runtime/js APP/edgekit && cd APP && npm install --install-links ./edgekit {node}    # in a page {page}
+    cp -r runtime/js APP/edgekit && cd APP && npm install --install-links --ignore-scripts ./edgekit {node}
     import {{ open }} from "edgekit-runtime";
     const session = await open("path/to/bundle");
     {call}
