@@ -121,10 +121,13 @@ export class EmbeddingView {
 
 function cell(value, row, column, [first, second]) {
   const best = (row === first && column === second) || (row === second && column === first);
-  const made = h("td", { class: best ? "best" : row === column ? "same" : null }, value.toFixed(2).replace("-", "−"));
+  const made = h("td", { class: best ? "best" : row === column ? "same" : null }, shown(value));
   made.style.setProperty("--share", String(Math.max(0, Math.min(1, value))));
   return made;
 }
+
+/** Two digits, with a minus that is as wide as a digit; none before nought. */
+const shown = (value) => value.toFixed(2).replace("-0.00", "0.00").replace("-", "−");
 
 function cosine(one, other) {
   let [product, left, right] = [0, 0, 0];
