@@ -61,22 +61,6 @@ def _chain(folder: Path, **fields: Any) -> Path:
     return bundles.reseal(bundle, **({"generation": generation} | fields))
 
 
-def _word_pieces(bundle: Path, **fields: Any) -> Path:
-    """The same bundle with a tokenizer that C has too: the same words, and an ending."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
-    vocabulary = {word: index for index, word in enumerate(bundles.WORDS)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.add_special_tokens(["[PAD]", "[CLS]", "[SEP]"])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.save(str(bundle / "tokenizer.json"))
-    return bundles.reseal(bundle, **fields)
-
-
 def _scores(found: Sequence[dict[str, Any]]) -> list[tuple[str, float]]:
     return [(one["label"], pytest.approx(one["score"], abs=1e-6)) for one in found]
 
@@ -147,7 +131,7 @@ def test_text_is_brought_to_the_form_the_bundle_says(driver: Driver, tmp_path: P
 
 def test_a_decoder_may_have_a_tokenizer_of_its_own(driver: Driver, tmp_path: Path) -> None:
     text = {"tokenizer": "tokenizer.json", "max_tokens": 99, "unicode_form": None}
-    bundle = _word_pieces(_chain(tmp_path / "b"), text=text)
+    bundle = c_runtime.word_pieces(_chain(tmp_path / "b"), text=text)
     _open(driver, bundle)
     with rt.open(bundle, threads=1) as session:
         assert driver.ask("tokenize", text="the sky") == session.tokenize("the sky") == [2, 9, 7, 3]
@@ -175,7 +159,7 @@ def test_a_call_of_another_task_names_those_there_are(driver: Driver, tmp_path: 
 
 
 def test_texts_are_embedded(driver: Driver, tmp_path: Path) -> None:
-    bundle = _word_pieces(bundles.embedding_bundle(tmp_path / "b"))
+    bundle = c_runtime.word_pieces(bundles.embedding_bundle(tmp_path / "b"))
     _open(driver, bundle)
     with rt.open(bundle, threads=1) as session:
         for text in ("the sky is blue", "", "red " * 40, "Grass, grün!"):
@@ -202,7 +186,7 @@ LABELS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", LABELS)
 def test_texts_are_classified(driver: Driver, tmp_path: Path, name: str) -> None:
-    bundle = _word_pieces(bundles.classifier_bundle(tmp_path / "b"), **LABELS[name])
+    bundle = c_runtime.word_pieces(bundles.classifier_bundle(tmp_path / "b"), **LABELS[name])
     _open(driver, bundle)
     with rt.open(bundle, threads=1) as session:
         for text in ("the sky is blue", "red grass", "", "green " * 30):
@@ -214,7 +198,7 @@ def test_texts_are_classified(driver: Driver, tmp_path: Path, name: str) -> None
 
 
 def test_one_label_is_a_yes_or_no(driver: Driver, tmp_path: Path) -> None:
-    bundle = _word_pieces(bundles.classifier_bundle(tmp_path / "b", labels=["warm"]))
+    bundle = c_runtime.word_pieces(bundles.classifier_bundle(tmp_path / "b", labels=["warm"]))
     _open(driver, bundle)
     (found,) = driver.ask("classify", text="red")
     with rt.open(bundle, threads=1) as session:
@@ -224,13 +208,13 @@ def test_one_label_is_a_yes_or_no(driver: Driver, tmp_path: Path) -> None:
 
 def test_labels_that_are_not_as_many_as_the_scores(driver: Driver, tmp_path: Path) -> None:
     for name, make in (("c", bundles.classifier_bundle), ("t", bundles.tagger_bundle)):
-        _open(driver, _word_pieces(make(tmp_path / name), labels=["one"]))
+        _open(driver, c_runtime.word_pieces(make(tmp_path / name), labels=["one"]))
         with pytest.raises(Refused, match=r"RunFailed: the model scores \d labels, the manifest names 1"):
             driver.ask("classify", text="red")
 
 
 def test_tokens_are_labelled_over_the_whole_text(driver: Driver, tmp_path: Path) -> None:
-    bundle = _word_pieces(bundles.tagger_bundle(tmp_path / "b"))
+    bundle = c_runtime.word_pieces(bundles.tagger_bundle(tmp_path / "b"))
     _open(driver, bundle)
     texts = ("the sky is blue", "", "größer: the 🌍 is Blue, the grass 日本 green!", "the red sky is blue . " * 7)
     with rt.open(bundle, threads=1) as session:
@@ -247,7 +231,7 @@ def test_tokens_are_labelled_over_the_whole_text(driver: Driver, tmp_path: Path)
 def test_a_window_that_holds_no_word_is_refused(driver: Driver, tmp_path: Path) -> None:
     text = {"tokenizer": "tokenizer.json", "max_tokens": 2}
     for name, make in (("t", bundles.tagger_bundle), ("c", bundles.classifier_bundle)):
-        bundle = _word_pieces(make(tmp_path / name), text=text)
+        bundle = c_runtime.word_pieces(make(tmp_path / name), text=text)
         with pytest.raises(rt.LoadFailed, match="2 special tokens stand in every text"):
             rt.open(bundle)
         _open(driver, bundle)  # which may be used for tensors alone
@@ -301,9 +285,9 @@ def _with_goldens(bundle: Path, *cases: dict[str, Any]) -> Path:
 
 
 KINDS: dict[str, tuple[Any, Any]] = {
-    "embedding": (lambda to: _word_pieces(bundles.embedding_bundle(to)), "the sky is blue"),
-    "scores": (lambda to: _word_pieces(bundles.classifier_bundle(to)), "the sky is blue"),
-    "outputs of a text": (lambda to: _word_pieces(bundles.tagger_bundle(to)), "the sky is blue " * 9),
+    "embedding": (lambda to: c_runtime.word_pieces(bundles.embedding_bundle(to)), "the sky is blue"),
+    "scores": (lambda to: c_runtime.word_pieces(bundles.classifier_bundle(to)), "the sky is blue"),
+    "outputs of a text": (lambda to: c_runtime.word_pieces(bundles.tagger_bundle(to)), "the sky is blue " * 9),
     "outputs": (bundles.tensor_bundle, {"x": np.arange(4, dtype=np.float32).reshape(1, 4)}),
     "many outputs": (bundles.tensor_bundle, {"x": np.linspace(-9, 9, 2000, dtype=np.float32).reshape(500, 4)}),
     "logits": (_chain, "Aé🌍"),
@@ -442,6 +426,6 @@ def test_a_closed_session_says_so_to_every_call(driver: Driver, tmp_path: Path) 
 
 def test_scores_are_whole_whatever_they_are(driver: Driver, tmp_path: Path) -> None:
     """Softmax of large logits does not overflow: the sum stays one."""
-    bundle = _word_pieces(bundles.classifier_bundle(tmp_path / "b"))
+    bundle = c_runtime.word_pieces(bundles.classifier_bundle(tmp_path / "b"))
     _open(driver, bundle)
     assert math.fsum(one["score"] for one in driver.ask("classify", text="[PAD] [PAD]")) == pytest.approx(1)
