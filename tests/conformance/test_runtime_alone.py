@@ -105,6 +105,12 @@ def test_failures_are_one_line_with_the_errors_name(onnx_python: Path, llama_pyt
     assert "pip install onnxruntime tokenizers" in wrong_engine.stderr
     nothing = _run(onnx_python, run, check=False)
     assert (nothing.returncode, nothing.stderr.count("\n")) == (1, 1)
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}
+    garbled = subprocess.run(
+        [onnx_python, *bundles.STRICT, run], input=b"caf\xe9\n", capture_output=True, env=strict, check=False
+    )
+    assert (garbled.returncode, garbled.stderr.count(b"\n")) == (1, 1)
+    assert b"not utf-8 text at byte 3" in garbled.stderr
     usage = _run(onnx_python, run, "--thread-count", "3", check=False)
     assert usage.returncode == 2
     (bundle / "config.json").write_text("{}", encoding="utf-8")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,70 @@ def test_a_stream_is_cancelled_from_another_thread(tmp_path: Path) -> None:
         assert not thread.is_alive()
         assert [type(error) for error in errors] in ([rt.Cancelled], [])
         assert "".join(session.generate("A")) == "é🌍z!"
+
+
+NOT_TEXT = ("\ud83c", b"A", bytearray(b"A"), "a\udc80")
+
+
+@pytest.mark.parametrize("text", NOT_TEXT)
+def test_what_is_no_unicode_text_is_refused_everywhere(session: Session, text: Any) -> None:
+    said = [{"role": "user", "content": "A"}]
+    calls: list[Callable[[], object]] = [
+        lambda: session.tokenize(text),
+        lambda: session.generate(text),
+        lambda: session.generate("A", stop=[text]),
+        lambda: session.chat([{"role": "user", "content": text}]),
+        lambda: session.chat([{"role": text, "content": "A"}]),
+        lambda: session.chat(said, stop=[text]),
+        lambda: session.chat_ids([{"role": "user", "content": text}]),
+    ]
+    for call in calls:
+        with pytest.raises(rt.BadInput):
+            call()
+    assert "".join(session.generate("A")) == "é🌍z!"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"prompt": 5},
+        {"prompt": None},
+        {"prompt": ["a"]},
+        {"prompt": [1.5]},
+        {"prompt": {}},
+        {"max_tokens": 0},
+        {"max_tokens": True},
+        {"max_tokens": "8"},
+        {"temperature": -1},
+        {"temperature": "hot"},
+        {"temperature": True},
+        {"temperature": float("nan")},
+        {"top_p": 0},
+        {"top_p": None},
+        {"seed": -1},
+        {"seed": 1.5},
+        {"seed": "x"},
+        {"stop": 5},
+        {"stop": [""]},
+        {"stop": [5]},
+    ],
+    ids=str,
+)
+def test_arguments_of_a_wrong_kind_are_refused_at_once(session: Session, given: Any) -> None:
+    with pytest.raises(rt.BadInput):
+        session.generate(**({"prompt": "A"} | given))
+    assert "".join(session.generate("A", seed=np.int64(3), temperature=np.float32(0), top_p=np.float64(1))) == "é🌍z!"
+
+
+@pytest.mark.parametrize("messages", [5, None, "hello", [], ["hello"], {"role": "user", "content": "A"}, [{"role": 1}]])
+def test_messages_of_a_wrong_kind_are_refused_at_once(session: Session, messages: Any) -> None:
+    with pytest.raises(rt.BadInput, match="message"):
+        session.chat(messages)
+
+
+def test_the_prompt_of_a_chat_is_that_of_its_template(session: Session) -> None:
+    said = [{"role": "user", "content": "A"}]
+    assert session.chat_ids(said) == [BOS, *_ids("[user]A")]
 
 
 def test_a_long_prompt_is_cancelled_between_its_pieces(session: Session) -> None:

@@ -259,3 +259,17 @@ def test_nothing_is_written_into_a_fresh_home(tmp_path: Path) -> None:
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=home)
     assert len(json.loads(ran.stdout)["embeddings"][0]) == bundles.WIDTH
     assert [path.name for path in home.rglob("*")] == []
+
+
+@pytest.mark.parametrize("text", ["\ud83c", b"blue", "a\udc80"])
+@pytest.mark.parametrize("kind", ["embedding", "classifier", "tagger"])
+def test_what_is_no_unicode_text_is_refused_everywhere(tmp_path: Path, kind: str, text: Any) -> None:
+    with rt.open(getattr(bundles, f"{kind}_bundle")(tmp_path / "b"), threads=1) as session:
+        answer = session.embed if kind == "embedding" else session.classify
+        calls: list[Any] = [session.tokenize, session.encode, answer, lambda given: answer(["blue", given])]
+        if kind == "classifier":
+            calls += [lambda given: answer([("blue", given)]), lambda given: answer([(given, "blue")])]
+        for call in calls:
+            with pytest.raises(rt.BadInput):
+                call(text)
+        assert len(answer(["blue"])) == 1

@@ -77,7 +77,11 @@ def _run(options: argparse.Namespace, bundle: Path) -> int:
 def _lines() -> list[str]:
     if sys.stdin.isatty():
         print("one text per line, then Ctrl-D:", file=sys.stderr)
-    if lines := [line for line in sys.stdin.read().splitlines() if line.strip()]:
+    try:
+        lines = [line for line in sys.stdin.read().splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise BadInput(f"stdin is not {error.encoding} text at byte {error.start}") from error
+    if lines:
         return lines
     raise BadInput("no text was given, neither as an argument nor on stdin")
 

@@ -25,6 +25,8 @@ def render(
 
     `now` is asked where the template asks for the date.
     """
+    if not isinstance(messages, list | tuple):
+        raise BadInput(f"messages are {type(messages).__name__}, expected a list of objects with role and content")
     if not messages:
         raise BadInput("there is no message")
     for message in messages:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import operator
 import os
 import threading
 import time
@@ -210,7 +211,10 @@ class Engine:
         return seconds
 
     def _checked(self, ids: Sequence[int]) -> list[int]:
-        listed = [int(token) for token in ids]
+        try:
+            listed = [operator.index(token) for token in ids]
+        except TypeError as error:
+            raise BadInput(f"a prompt is {type(ids).__name__}, expected text or a list of token ids") from error
         if not listed:
             raise BadInput("there are no tokens: the text is empty and this model adds none of its own")
         if min(listed) < 0 or max(listed) >= self._vocab_size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,12 @@ class Sampler:
     """
 
     def __init__(self, temperature: float, top_p: float, seed: int | None) -> None:
-        if not (math.isfinite(temperature) and temperature >= 0):
-            raise BadInput(f"temperature is {temperature}, expected 0 or more")
-        if not 0 < top_p <= 1:
-            raise BadInput(f"top_p is {top_p}, expected more than 0 and at most 1")
-        if seed is not None and seed < 0:
-            raise BadInput(f"seed is {seed}, expected 0 or more")
+        if not (_is_number(temperature) and temperature >= 0):
+            raise BadInput(f"temperature is {temperature!r}, expected 0 or more")
+        if not (_is_number(top_p) and 0 < top_p <= 1):
+            raise BadInput(f"top_p is {top_p!r}, expected more than 0 and at most 1")
+        if seed is not None and (not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0):
+            raise BadInput(f"seed is {seed!r}, expected a whole number of 0 or more")
         self._temperature, self._top_p = temperature, top_p
         self._random = np.random.default_rng(seed)
 
@@ -40,3 +41,7 @@ class Sampler:
             weights[order[int(np.searchsorted(mass, self._top_p * mass[-1])) + 1 :]] = 0
         edges = np.cumsum(weights)
         return int(np.searchsorted(edges, self._random.random() * edges[-1], side="right"))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

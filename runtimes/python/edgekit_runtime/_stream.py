@@ -50,7 +50,7 @@ def _possible_stop(text: str, stops: Sequence[str]) -> int:
 
 def check_stops(stop: str | Sequence[str]) -> tuple[str, ...]:
     """`stop` as a tuple of non-empty strings."""
-    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    stops = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, list | tuple) else (None,)
     if not all(isinstance(one, str) and one for one in stops):
         raise BadInput(f"stop is {stop!r}: one or more non-empty strings are expected")
     for one in stops:
