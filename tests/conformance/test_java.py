@@ -193,7 +193,7 @@ ANDROID_21 = {
     "java/io/File": "<init> length",
     "java/io/FileInputStream": "<init> close read",
     "java/io/IOException": "<init> getMessage",
-    "java/lang/Character": "charCount",
+    "java/lang/Character": "charCount isSurrogate",
     "java/lang/Enum": "<init> valueOf",
     "java/lang/InterruptedException": "",
     "java/lang/LinkageError": "",
@@ -201,7 +201,7 @@ ANDROID_21 = {
     "java/lang/Object": "<init> notifyAll wait",
     "java/lang/RuntimeException": "<init>",
     "java/lang/SecurityException": "",
-    "java/lang/String": "<init> codePointAt equals indexOf length replaceAll substring valueOf",
+    "java/lang/String": "<init> codePointAt equals getBytes indexOf length replaceAll substring valueOf",
     "java/lang/StringBuilder": "<init> append charAt length setCharAt toString",
     "java/lang/System": "arraycopy getProperty load loadLibrary",
     "java/lang/Thread": "<init> setDaemon start",
@@ -209,18 +209,15 @@ ANDROID_21 = {
     "java/nio/ByteBuffer": "allocateDirect asFloatBuffer asIntBuffer asLongBuffer capacity duplicate get isDirect order"
     " put remaining slice wrap",
     "java/nio/ByteOrder": "LITTLE_ENDIAN",
-    "java/nio/CharBuffer": "position wrap",
     "java/nio/FloatBuffer": "get put",
     "java/nio/IntBuffer": "get put",
     "java/nio/LongBuffer": "get put",
-    "java/nio/charset/Charset": "newEncoder",
-    "java/nio/charset/CharsetEncoder": "encode",
     "java/nio/charset/StandardCharsets": "UTF_8",  # level 19
     "java/util/ArrayList": "<init>",
-    "java/util/Arrays": "asList",
+    "java/util/Arrays": "asList copyOf",
     "java/util/Iterator": "hasNext next",
     "java/util/LinkedHashMap": "<init>",
-    "java/util/List": "add get iterator size",
+    "java/util/List": "add equals get iterator size",
     "java/util/Map": "get keySet put",
 }
 _USED = re.compile(r'(?:Method|Field|class) (java/[\w/$]+)(?:\."?(<init>|\w+)"?)?')

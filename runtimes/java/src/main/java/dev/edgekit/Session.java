@@ -20,12 +20,13 @@ import java.util.Map;
  */
 public final class Session implements AutoCloseable {
     private final String info;
-    private final Object lock = new Object(); // over what stands below it
+    private final Object lock = new Object(); // over what stands below it, but for the volatile
     private long address; // 0: closed
     private long calls;
     private boolean running;
     private Object caller; // whoever hears the running call; null: nobody does
     private volatile boolean cancelled;
+    private volatile Names lastNames; // the same call after call
 
     Session(long handle, String info) {
         address = handle;
@@ -54,7 +55,7 @@ public final class Session implements AutoCloseable {
             axis += shape.length;
             data[index] = tensor.direct();
         }
-        byte[] joined = Utf8.join("an input's name", names);
+        byte[] joined = joined(names);
         return outputs(call(handle -> Native.run(handle, joined, heads, axes, data)));
     }
 
@@ -204,6 +205,17 @@ public final class Session implements AutoCloseable {
         }
     }
 
+    /** The inputs' names as native code takes them. */
+    private static final class Names {
+        final List<String> names;
+        final byte[] joined;
+
+        Names(List<String> names) {
+            this.names = names;
+            joined = Utf8.join("an input's name", names);
+        }
+    }
+
     private interface Call<T> {
         T on(long handle);
     }
@@ -252,6 +264,15 @@ public final class Session implements AutoCloseable {
                     how.specialTokens, answer);
             return answer.toString();
         });
+    }
+
+    private byte[] joined(List<String> names) {
+        Names found = lastNames;
+        if (found == null || !found.names.equals(names)) {
+            found = new Names(names);
+            lastNames = found;
+        }
+        return found.joined;
     }
 
     private static Map<String, Tensor> outputs(Object[] found) {

@@ -1,11 +1,9 @@
 package dev.edgekit;
 
 import java.io.ByteArrayOutputStream;
-import java.nio.ByteBuffer;
-import java.nio.CharBuffer;
-import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -22,16 +20,24 @@ final class Utf8 {
         if (zero >= 0) {
             throw new BadInput(name + " holds a zero character at " + zero + ": C's strings end there");
         }
-        CharBuffer chars = CharBuffer.wrap(text);
-        try {
-            ByteBuffer bytes = StandardCharsets.UTF_8.newEncoder().encode(chars); // reports what is malformed
-            byte[] ended = new byte[bytes.remaining() + 1];
-            bytes.get(ended, 0, ended.length - 1);
-            return ended;
-        } catch (CharacterCodingException malformed) {
-            throw new BadInput(
-                    name + " holds a lone surrogate at character " + chars.position() + ": it is not valid Unicode");
+        byte[] bytes = text.getBytes(StandardCharsets.UTF_8); // '?' for what is malformed
+        if (!text.equals(decode(bytes))) {
+            throw new BadInput(name + " holds a lone surrogate at character " + loneSurrogate(text)
+                    + ": it is not valid Unicode");
         }
+        return Arrays.copyOf(bytes, bytes.length + 1);
+    }
+
+    private static int loneSurrogate(String text) {
+        int at = 0;
+        while (at < text.length()) {
+            int point = text.codePointAt(at);
+            if (Character.charCount(point) == 1 && Character.isSurrogate((char) point)) {
+                break;
+            }
+            at += Character.charCount(point);
+        }
+        return at;
     }
 
     /** Null stays null. */
