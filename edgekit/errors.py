@@ -17,7 +17,8 @@ EdgekitError
 │   ├── BadBundle          27   hash, path, schema
 │   ├── RunRefused         28   the bundle's runtime refuses or fails
 │   ├── WrongOriginal      29   not the model a bundle was packed from
-│   └── BadReport          33   not a report, or one of another bundle
+│   ├── BadReport          33   not a report, or one of another bundle
+│   └── BadAdapter         34   without its base, or made for another architecture
 ├── DoesNotFit             30   no candidate can be in the device's budget
 ├── LimitMissed            31   every candidate was made and measured; none passed
 ├── ValidationFailed       32   the measuring subprocess broke
@@ -38,6 +39,13 @@ EdgekitError
 ├── DemoError                   the page of `edgekit demo` cannot be served
 │   ├── PortTaken          70
 │   └── TooLargeForPage    71   a model beyond what a browser's wasm can hold
+├── TrainingError               a model cannot be trained from what there is
+│   ├── NoData             80
+│   ├── TooLittleData      81
+│   ├── LabelMismatch      82   labels that the model does not have
+│   ├── VocabularyMismatch 83   teacher and student read text differently
+│   ├── NoStudentFits      84   no student can meet the budget
+│   └── Diverged           85   the loss is no number any more
 └── Interrupted           130
 """
 
@@ -132,6 +140,10 @@ class BadReport(BadInput):
     exit_code = 33
 
 
+class BadAdapter(BadInput):
+    exit_code = 34
+
+
 class DoesNotFit(EdgekitError):
     exit_code = 30
 
@@ -210,6 +222,34 @@ class PortTaken(DemoError):
 
 class TooLargeForPage(DemoError):
     exit_code = 71
+
+
+class TrainingError(EdgekitError):
+    pass
+
+
+class NoData(TrainingError):
+    exit_code = 80
+
+
+class TooLittleData(TrainingError):
+    exit_code = 81
+
+
+class LabelMismatch(TrainingError):
+    exit_code = 82
+
+
+class VocabularyMismatch(TrainingError):
+    exit_code = 83
+
+
+class NoStudentFits(TrainingError):
+    exit_code = 84
+
+
+class Diverged(TrainingError):
+    exit_code = 85
 
 
 class Interrupted(EdgekitError):

@@ -8,6 +8,7 @@ from edgekit.model.digest import source_sha256
 from edgekit.model.module import from_torch
 from edgekit.model.opening import open_model
 from edgekit.model.source import Format, ImageSetup, Kind, Pooling, Quantization, SourceModel, Task, TextSetup
+from edgekit.model.training import StudentSpec, Training
 
 __all__ = [
     "Format",
@@ -16,9 +17,11 @@ __all__ = [
     "Pooling",
     "Quantization",
     "SourceModel",
+    "StudentSpec",
     "Task",
     "TensorInfo",
     "TextSetup",
+    "Training",
     "from_torch",
     "normalise_config",
     "normalise_tokenizer_config",

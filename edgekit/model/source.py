@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.checkpoint.tensor import TensorInfo
+from edgekit.model.training import Training
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +75,8 @@ class SourceModel:
     `config` is config.json normalised to the transformers 4 spelling (see `normalise_config`); empty for formats
     without one. `tensors` are the stored tensors, from headers. `files` are all that defines the model, relative to
     `folder`; `source_sha256` is the digest over their names and contents. `text.tokenizer_json` lies outside `folder`
-    when it had to be converted. `calibration` holds inputs that activation ranges are taken from, if the user gave any.
+    when it had to be converted. `calibration` holds inputs that activation ranges are taken from, if the user gave any,
+    and `training` what a smaller model may be trained on.
     `quantized` names the method in a word or two; `quantization` says what is known of it, also of weights stored as
     floats that lie on a quantizer's grid. `evidence` says in words what the task and the rest were read from.
     """
@@ -105,6 +107,7 @@ class SourceModel:
     module: torch.nn.Module | None = None
     example_inputs: Mapping[str, torch.Tensor] = field(default_factory=dict)
     calibration: tuple[Mapping[str, np.ndarray], ...] = ()
+    training: Training | None = None
 
     @property
     def parameters(self) -> int:

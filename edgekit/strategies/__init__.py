@@ -130,6 +130,7 @@ class Artifact:
     `engine_tokenizes` is False where the engine's own tokenizer does not give the source's ids on every text, so that
     tokenizer.json must do it; `unicode_form` is what text must be brought to before the engine's tokenizer sees it.
     `min_isa` maps an architecture ("x86_64", "aarch64") to the ISA features without which it must not be run.
+    `source` is what the files were made of where that is not the model that the user brought (a student).
     """
 
     candidate: Candidate
@@ -142,6 +143,7 @@ class Artifact:
     notes: tuple[str, ...] = ()
     engine_tokenizes: bool = True
     unicode_form: Literal["NFC"] | None = None
+    source: SourceModel | None = None
 
 
 class Strategy(Protocol):
