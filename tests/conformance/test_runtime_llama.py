@@ -190,6 +190,7 @@ def test_what_is_no_unicode_text_is_refused_everywhere(session: Session, text: A
         {"temperature": "hot"},
         {"temperature": True},
         {"temperature": float("nan")},
+        {"temperature": 10**400},
         {"top_p": 0},
         {"top_p": None},
         {"seed": -1},

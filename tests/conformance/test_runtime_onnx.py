@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import edgekit_runtime as rt
 import numpy as np
@@ -134,9 +134,30 @@ def test_tensors_are_checked_before_they_run(tmp_path: Path) -> None:
             ({"x": np.ones(4)}, r"\[4\], expected"),
             ({"x": np.array([["a", "b", "c", "d"]])}, "expected float32"),
             ({"x": np.ones((1, 4), np.complex64)}, "expected float32"),
+            ({"x": [[1, 2], [3]]}, "is no array"),
+            (None, "arrays by name"),
+            ("x", "arrays by name"),
         ):
             with pytest.raises(rt.BadInput, match=word):
-                session.run(wrong)
+                session.run(cast(Any, wrong))
+
+
+@pytest.mark.parametrize("width", [-1, 0, 10**12])
+def test_a_width_that_is_not_the_models_is_refused_before_memory_is_asked_for(tmp_path: Path, width: int) -> None:
+    folder = bundles.embedding_bundle(tmp_path / "b")
+    bundles.reseal(folder, embedding={"pooling": "mean", "normalize": True, "width": width})
+    with (
+        rt.open(folder, threads=1) as session,
+        pytest.raises(rt.RunFailed, match=rf"\[1, 8\], expected \[1, {width}\]"),
+    ):
+        session.embed("red")
+
+
+def test_more_tokens_than_can_be_counted_are_all_there_are(tmp_path: Path) -> None:
+    folder = bundles.embedding_bundle(tmp_path / "b")
+    bundles.reseal(folder, text={"tokenizer": "tokenizer.json", "max_tokens": 10**30})
+    with rt.open(folder, threads=1) as session:
+        assert len(session.encode("red " * 40)["input_ids"][0]) == 42
 
 
 @pytest.mark.parametrize("make", [bundles.embedding_bundle, bundles.tensor_bundle])

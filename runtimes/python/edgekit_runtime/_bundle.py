@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import BundleInvalid
+from .errors import BadInput, BundleInvalid
 
 MANIFEST = "edgekit.json"
 SCHEMA_VERSION = 1
@@ -61,6 +61,13 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
+def folder_of(folder: str | os.PathLike[str]) -> Path:
+    """BadInput for what is no path."""
+    if not isinstance(folder, str | os.PathLike):
+        raise BadInput(f"the bundle is {type(folder).__name__}, expected the path of a folder")
+    return Path(folder)
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest, its shape checked as far as the runtime relies on it; no other file is looked at."""
     if folder.suffix == ".zip" and folder.is_file():
@@ -101,6 +108,9 @@ def _check_shape(manifest: dict[str, Any]) -> None:
     min_isa = manifest.get("min_isa") or {}
     if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in min_isa.values()):
         raise BundleInvalid(f"{MANIFEST}: min_isa does not hold lists of feature names")
+    ends = (manifest.get("generation") or {}).get("eos_token_ids") or []
+    if not (isinstance(ends, list) and all(type(token) is int for token in ends)):
+        raise BundleInvalid(f"{MANIFEST}: generation.eos_token_ids is no list of token ids")
     listed = {file.path for file in listed_files(manifest)}
     if manifest["model_file"] not in listed:
         raise BundleInvalid(f"{MANIFEST}: model_file {manifest['model_file']!r} is not among the listed files")
@@ -177,7 +187,7 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises BundleInvalid for a missing, changed, unlisted or linked file, a path that leaves the folder, a newer schema.
     """
-    root = Path(folder)
+    root = folder_of(folder)
     manifest = read_manifest(root)
     files = {file.path: file for file in listed_files(manifest)}
     present = dict(_walk(root, ""))

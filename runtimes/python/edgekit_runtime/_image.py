@@ -4,41 +4,96 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from ._bundle import setting
-from .errors import BadInput, LoadFailed
+from ._bundle import MANIFEST, setting
+from .errors import BadInput, BundleInvalid, LoadFailed
 
 Picture = str | os.PathLike[str] | npt.NDArray[Any]
+
+# As in the C runtime. Filters are Pillow's numbers.
+_MAX_EDGE = 16384
+_MAX_PIXELS = 2**28
+_MAX_FILTER = 5
 
 
 def pixel_values(pictures: Picture | Sequence[Picture], manifest: dict[str, Any]) -> npt.NDArray[np.float32]:
     """float32 [n, 3, height, width] of paths, uint8 arrays [height, width, 3], or one such float32 array as it is."""
-    height, width = (setting(manifest, "image", key, int) for key in ("height", "width"))
+    recipe = _recipe(manifest)
     if isinstance(pictures, np.ndarray) and pictures.ndim == 4:
-        if pictures.dtype != np.float32 or pictures.shape[1:] != (3, height, width):
+        if pictures.dtype != np.float32 or pictures.shape[1:] != (3, recipe.height, recipe.width):
             raise BadInput(
-                f"pixel_values are {pictures.dtype} {list(pictures.shape)}, expected float32 [n, 3, {height}, {width}]"
+                f"pixel_values are {pictures.dtype} {list(pictures.shape)},"
+                f" expected float32 [n, 3, {recipe.height}, {recipe.width}]"
             )
         return pictures
     if isinstance(pictures, str | os.PathLike | np.ndarray):
         pictures = [pictures]
-    if not pictures:
-        raise BadInput("no picture was given")
-    return np.stack([_one(picture, manifest["image"]) for picture in pictures])
+    if not isinstance(pictures, Sequence) or not pictures:
+        raise BadInput(f"pictures are {pictures!r:.80}, expected one or more paths or arrays")
+    return np.stack([_one(picture, recipe) for picture in pictures])
 
 
-def _one(picture: Picture, image: dict[str, Any]) -> npt.NDArray[np.float32]:
+@dataclass(frozen=True)
+class _Recipe:
+    """The manifest's image; `shortest_edge` is None where pictures are resized to height and width at once."""
+
+    height: int
+    width: int
+    shortest_edge: int | None
+    resample: int
+    mean: npt.NDArray[np.float32]
+    std: npt.NDArray[np.float32]
+    rescale: np.float32
+
+
+def _recipe(manifest: dict[str, Any]) -> _Recipe:
+    """BundleInvalid for what no picture can be prepared by."""
+    height, width = (_whole(manifest, key, 1, _MAX_EDGE) for key in ("height", "width"))
+    cut_from = (manifest.get("image") or {}).get("shortest_edge")
+    edge = None if cut_from is None else _whole(manifest, "shortest_edge", 1, _MAX_EDGE)
+    resample = _whole(manifest, "resample", 0, _MAX_FILTER)
+    rescale = setting(manifest, "image", "rescale", (int, float))
+    if not _is_number(rescale):
+        raise BundleInvalid(f"{MANIFEST}: image.rescale is {rescale!r:.80}, expected a number")
+    mean, std = (_colours(manifest, key) for key in ("mean", "std"))
+    return _Recipe(height, width, edge, resample, mean, std, np.float32(rescale))
+
+
+def _whole(manifest: dict[str, Any], key: str, least: int, most: int) -> int:
+    value = int(setting(manifest, "image", key, int))
+    if least <= value <= most:
+        return value
+    raise BundleInvalid(f"{MANIFEST}: image.{key} is {value}, expected {least} to {most}")
+
+
+def _colours(manifest: dict[str, Any], key: str) -> npt.NDArray[np.float32]:
+    value = setting(manifest, "image", key, list)
+    if len(value) == 3 and all(map(_is_number, value)):
+        return np.asarray(value, np.float32)
+    raise BundleInvalid(f"{MANIFEST}: image.{key} is {value!r:.80}, expected three numbers")
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is one, and a float32 holds it."""
+    return type(value) in (int, float) and abs(cast(float, value)) <= float(np.finfo(np.float32).max)
+
+
+def _one(picture: Picture, recipe: _Recipe) -> npt.NDArray[np.float32]:
     pixels = _pixels(picture)
-    edge, target = image.get("shortest_edge"), (image["height"], image["width"])
+    edge, target = recipe.shortest_edge, (recipe.height, recipe.width)
     size = target if edge is None else _shorter_side_to(edge, pixels.shape[0], pixels.shape[1])
+    if size[0] * size[1] > _MAX_PIXELS:
+        given = f"{pixels.shape[0]} x {pixels.shape[1]}"
+        raise BadInput(f"a picture of {given} would become one of {size[0]} x {size[1]}: crop it, it is too narrow")
     if pixels.shape[:2] != size:
-        pixels = np.asarray(_pillow().fromarray(pixels).resize(size[::-1], resample=image["resample"]))
-    scaled = _centre(pixels, *target).astype(np.float32) * np.float32(image["rescale"])
-    normalised = (scaled - np.asarray(image["mean"], np.float32)) / np.asarray(image["std"], np.float32)
+        pixels = np.asarray(_pillow().fromarray(pixels).resize(size[::-1], resample=recipe.resample))
+    scaled = _centre(pixels, *target).astype(np.float32) * recipe.rescale
+    normalised = (scaled - recipe.mean) / recipe.std
     return np.ascontiguousarray(normalised.transpose(2, 0, 1), dtype=np.float32)
 
 
@@ -47,6 +102,8 @@ def _pixels(picture: Picture) -> npt.NDArray[np.uint8]:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
             raise BadInput(f"a picture is {picture.dtype} {list(picture.shape)}, expected uint8 [height, width, 3]")
         return picture
+    if not isinstance(picture, str | os.PathLike):
+        raise BadInput(f"a picture is {type(picture).__name__}, expected a path or an array")
     pillow = _pillow()
     try:
         with pillow.open(picture) as opened:

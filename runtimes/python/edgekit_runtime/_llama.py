@@ -68,7 +68,7 @@ class Engine:
         self._cancelled = threading.Event()
         text = manifest.get("text") or {}
         # The engine's own vocabulary, unless pack found that it does not give the source's ids on every text.
-        self._form: Literal["NFC"] | None = text.get("unicode_form")
+        self._form: Literal["NFC"] | None = "NFC" if text.get("unicode_form") == "NFC" else None
         self._encoder: Encoder | None = None
         if isinstance(text.get("tokenizer"), str):
             self._encoder = Encoder(
@@ -112,9 +112,9 @@ class Engine:
 
     def embed(self, texts: Sequence[str], _batch_size: int) -> Floats:
         """One text after another, cut to max_tokens: nothing is padded, so nothing depends on a batch."""
-        vectors = np.zeros((len(texts), setting(self._manifest, "embedding", "width", int)), np.float32)
-        for row, text in zip(vectors, texts, strict=True):
-            row[:] = self._embed_ids(self.tokenize(text), len(row))
+        width = setting(self._manifest, "embedding", "width", int)
+        rows = [self._embed_ids(self.tokenize(text), width) for text in texts]
+        vectors = np.asarray(rows, np.float32).reshape(len(rows), width)
         if setting(self._manifest, "embedding", "normalize", bool):
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return vectors

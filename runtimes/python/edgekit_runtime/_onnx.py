@@ -7,7 +7,7 @@ import ctypes
 import os
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +93,15 @@ class Engine:
 
     def embed(self, texts: Sequence[Text], batch_size: int) -> npt.NDArray[np.float32]:
         encoder, output = self._text(), self._embedding_output()
-        vectors = np.zeros((len(texts), setting(self._manifest, "embedding", "width", int)), np.float32)
+        width = setting(self._manifest, "embedding", "width", int)
+        vectors: list[Any] = [None] * len(texts)
         for positions, tensors in encoder.batches(encoder.encode(texts), batch_size):
             (rows,) = self._run(tensors, [output])
-            if rows.shape != (len(positions), vectors.shape[1]):
-                raise RunFailed(f"{output} is {list(rows.shape)}, expected [{len(positions)}, {vectors.shape[1]}]")
-            vectors[positions] = rows
-        return vectors
+            if rows.shape != (len(positions), width):
+                raise RunFailed(f"{output} is {list(rows.shape)}, expected [{len(positions)}, {width}]")
+            for position, row in zip(positions, rows, strict=True):
+                vectors[position] = row
+        return np.asarray(vectors, np.float32).reshape(len(texts), width)
 
     def classify(self, inputs: Any, batch_size: int) -> list[list[_labels.Label]]:
         """By the manifest's task; see the session's `classify`."""
@@ -146,9 +148,11 @@ class Engine:
             raise LoadFailed("the bundle has no tokenizer: its manifest's text is null")
         return self._encoder
 
-    def _checked(self, inputs: dict[str, Array]) -> dict[str, Array]:
+    def _checked(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        if not isinstance(inputs, Mapping):
+            raise BadInput(f"inputs are {type(inputs).__name__}, expected arrays by name")
         if set(inputs) != set(self._inputs):
-            raise BadInput(f"inputs are {sorted(inputs)}, the model takes {sorted(self._inputs)}")
+            raise BadInput(f"inputs are {sorted(map(str, inputs))}, the model takes {sorted(self._inputs)}")
         return {name: _conform(name, inputs[name], *self._inputs[name]) for name in self._inputs}
 
     def _run(self, tensors: dict[str, Array], outputs: list[str] | None = None) -> list[Array]:
@@ -213,7 +217,10 @@ def _saturates() -> bool:
 
 def _conform(name: str, value: Any, dtype: str, shape: list[int | str | None]) -> Array:
     """`value` with the graph's dtype, if that keeps its kind of number; BadInput where dtype or a fixed axis is off."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise BadInput(f"the input {name} is no array: {error}") from error
     if dtype.startswith(("tensor(", "seq", "map", "optional")):
         raise BadInput(f"the input {name} is a {dtype}, which this runtime cannot feed")
     if not np.can_cast(array.dtype, dtype, "same_kind"):

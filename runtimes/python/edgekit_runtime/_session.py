@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _machine, goldens
-from ._bundle import inside, read_manifest, verify
+from ._bundle import folder_of, inside, read_manifest, verify
 from ._sample import Sampler
 from ._stream import check_stops, decode_utf8, until_stop
 from ._text import check_text, check_texts
@@ -24,6 +24,8 @@ from .errors import BadInput, BundleInvalid, Busy, Closed, MemoryBudget, WrongTa
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
+# What llama.cpp takes at the most; far beyond it the engines end the process.
+MAX_THREADS = 512
 ENGINES = {"onnxruntime": "edgekit_runtime._onnx", "llama.cpp": "edgekit_runtime._llama"}
 
 _CALLS = {
@@ -57,6 +59,7 @@ class Session:
         self._folder = folder
         self._in_flight = threading.Lock()  # held from the start of a call to its end, also between two yields
         self._stepping = threading.Lock()  # held while the engine works: close() waits for it
+        self._replaying: int | None = None  # the thread whose self_test runs: its calls are parts of that one
         self._closed = False
 
     def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
@@ -135,7 +138,12 @@ class Session:
 
     def self_test(self) -> list[goldens.Result]:
         """Replay the goldens packed with the model: [{name, passed, difference, tolerance}]."""
-        return goldens.replay(self, goldens.read(self._folder, self.info))
+        with self._taken():
+            self._replaying = threading.get_ident()
+            try:
+                return goldens.replay(self, goldens.read(self._folder, self.info))
+            finally:
+                self._replaying = None
 
     def cancel(self) -> None:
         """Stop the running call: it raises Cancelled, a stream within one token. Without a call, nothing happens."""
@@ -197,11 +205,21 @@ class Session:
             raise WrongTask(
                 f"a bundle for {self.info['task']} with {self.info['engine']} has no {name}(), but {others}"
             )
+        if self._replaying == threading.get_ident():
+            yield self.engine
+            return
+        with self._taken():
+            yield self.engine
+
+    @contextmanager
+    def _taken(self) -> Iterator[None]:
+        """Busy until the end; from now on a cancel() is heard."""
+        self._check_open()
         if not self._in_flight.acquire(blocking=False):
             raise Busy("another call is running on this session: wait for it, cancel() it, or open a second session")
         try:
             self.engine.begin()
-            yield self.engine
+            yield
         finally:
             self._in_flight.release()
 
@@ -224,7 +242,7 @@ def open_session(
     verify_files: bool,
 ) -> Session:
     """See `edgekit_runtime.open`. Everything that can be refused is refused before the engine is imported."""
-    root = Path(folder)
+    root = folder_of(folder)
     info = verify(root) if verify_files else read_manifest(root)
     notes = _check_memory(info, root, memory_budget)
     session = load(root, info, threads, low_memory)
@@ -258,7 +276,9 @@ def load(
 def _threads(info: dict[str, Any], asked: int | None) -> tuple[int, list[str]]:
     """Those asked for; else the bundle's, which are its device's fast cores, as far as there are so many here."""
     if asked is not None:
-        return _positive("threads", asked), []
+        if _positive("threads", asked) > MAX_THREADS:
+            raise BadInput(f"threads is {asked}, expected 1 to {MAX_THREADS}")
+        return asked, []
     here, packed = _machine.physical_cores(), (info.get("device") or {}).get("threads")
     if type(packed) is not int or packed < 1:
         return here, []

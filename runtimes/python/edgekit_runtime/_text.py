@@ -15,6 +15,9 @@ from .errors import BadInput, LoadFailed
 Text = str | tuple[str, str]
 Tensors = dict[str, npt.NDArray[Any]]
 
+# What the library counts in holds no more; no text has so many.
+_MOST_TOKENS = 2**31 - 1
+
 
 def check_texts(texts: Any, pairs: bool = False) -> list[Text]:
     """`texts` as a list of valid strings, or of pairs of them if `pairs`; a string alone becomes a list of one."""
@@ -68,7 +71,7 @@ class Encoder:
         if max_tokens <= special:
             raise LoadFailed(f"text.max_tokens is {max_tokens}, and {special} special tokens stand in every text")
         self._tokenizer.no_padding()  # often set to a fixed length; a batch is padded here, on the right, and masked
-        self._max_tokens, self._inputs = max_tokens, dict(inputs)
+        self._max_tokens, self._inputs = min(max_tokens, _MOST_TOKENS), dict(inputs)
 
     def _pad_id(self) -> int:
         known = (self._tokenizer.token_to_id(token) for token in ("[PAD]", "<pad>", "<|padding|>"))

@@ -105,6 +105,30 @@ def test_a_manifest_without_a_size_is_refused() -> None:
         pixel_values(_picture(4, 6), {"image": {}})
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mean", None), ("mean", [1, 2]), ("mean", "x"), ("std", [1, 1, "x"]), ("std", [1, 1, 10**400]),
+        ("rescale", None), ("rescale", float("inf")), ("resample", 99), ("resample", "x"), ("shortest_edge", "x"),
+        ("shortest_edge", -1), ("height", 0), ("height", 16385), ("width", 2.5),
+    ],
+)  # fmt: skip
+def test_a_setting_that_no_picture_can_be_prepared_by_is_refused(key: str, value: Any) -> None:
+    with pytest.raises(BundleInvalid, match=rf"image\.{key}"):
+        pixel_values(_picture(4, 6), _manifest(**{key: value}))
+
+
+def test_a_sliver_that_would_fill_memory_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"60000 x 1 would become one of 983040000 x 16384"):
+        pixel_values(_picture(60000, 1), _manifest(shortest_edge=16384))
+
+
+@pytest.mark.parametrize("pictures", [None, 5, [], [5], [None], {"a": 1}])
+def test_what_is_no_picture_is_refused(pictures: Any) -> None:
+    with pytest.raises(BadInput, match="picture"):
+        pixel_values(pictures, _manifest())
+
+
 def test_pillow_is_needed_for_files_and_other_sizes_alone() -> None:
     program = f"""
 import sys

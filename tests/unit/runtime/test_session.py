@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import gc
+import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import edgekit_runtime as rt
 import numpy as np
 import pytest
-from edgekit_runtime import _machine
+from edgekit_runtime import _machine, goldens
 from edgekit_runtime._session import Session, _threads, open_session
 from fixtures import bundles
 
@@ -31,6 +32,9 @@ class Counter:
 
     def cancel(self) -> None:
         self._cancelled.set()
+
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
 
     def close(self) -> None:
         self.closed += 1
@@ -170,6 +174,51 @@ def test_closing_between_two_texts_of_a_stream(session: Session, engine: Counter
     session.close()
     with pytest.raises(rt.Closed):
         next(stream)
+
+
+def _with_goldens(folder: Path, count: int) -> None:
+    case = {"input": {"ids": [1]}, "expected": {"kind": "logits", "ids": [0], "values": [0]}}
+    cases = [{"name": str(index), "tolerance": {"metric": "max_abs", "default": 1}} | case for index in range(count)]
+    (folder / goldens.GOLDEN).write_text(json.dumps(goldens.document(cases)), encoding="utf-8")
+
+
+def test_a_self_test_is_one_call_and_a_cancel_between_two_goldens_ends_it(engine: Counter, tmp_path: Path) -> None:
+    listed = [{"path": goldens.GOLDEN, "size_bytes": 0, "sha256": "0" * 64}]
+    session = Session(engine, {"task": "causal-lm", "engine": "counter", "name": "tiny", "files": listed}, tmp_path)
+    _with_goldens(tmp_path, 3)
+    seen: list[int] = []
+
+    def logits(ids: Sequence[int], out: Any) -> Any:
+        if engine.cancelled():
+            raise rt.Cancelled("the call was cancelled")
+        seen.append(1)
+        for other in (lambda: session.tokenize("a"), session.self_test):
+            refused: list[BaseException] = []
+            thread = threading.Thread(target=lambda call=other, told=refused: _told(call, told))
+            thread.start()
+            thread.join()
+            assert [type(error) for error in refused] == [rt.Busy]
+        if len(seen) == 5:
+            session.cancel()  # heard only once this golden is done
+        return np.zeros((len(ids), 1), np.float32)
+
+    engine.logits = logits  # type: ignore[method-assign]
+    assert [each["passed"] for each in session.self_test()] == [True] * 3
+    with pytest.raises(rt.Cancelled):
+        session.self_test()
+    assert len(seen) == 5
+    assert session.tokenize("abc") == [3]
+    session.close()
+    (tmp_path / goldens.GOLDEN).unlink()
+    with pytest.raises(rt.Closed):
+        session.self_test()
+
+
+def _told(call: Callable[[], object], told: list[BaseException]) -> None:
+    try:
+        call()
+    except rt.RuntimeFailure as error:
+        told.append(error)
 
 
 def test_a_closed_session_says_so(session: Session) -> None:
