@@ -18,6 +18,7 @@ FLOORS = (
     ("device", "checkpoint", "output", "manifest"),
     ("costs", "model", "runtimes", "chat_format"),
     ("torch_model", "report", "setting"),
+    ("training",),
     ("strategies",),
     ("rules", "students", "comparison"),
     ("evaluation", "targets", "planner"),
