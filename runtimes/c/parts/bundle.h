@@ -20,6 +20,9 @@
 #define SCHEMA_VERSION 1
 #define MAX_MANIFEST_BYTES (8u << 20)
 #define MAX_MANIFEST_VALUES 400000
+#define GOLDEN "golden.json"
+#define MAX_GOLDEN_BYTES (64u << 20)
+#define MAX_GOLDEN_VALUES 1000000
 #define MAX_FILES 10000
 #define MAX_PATH_CHARACTERS 512
 #define MAX_FOLDER_DEPTH 32
@@ -187,6 +190,17 @@ static bool holds_strings(const json_value *list) {
     return true;
 }
 
+/* The ids that end an answer, besides those of which the engine knows it. */
+static edgekit_code check_ends(const json_value *manifest, edgekit_error *error) {
+    const json_value *ends = json_get(json_get(manifest, "generation"), "eos_token_ids");
+    bool sound = ends == NULL || ends->kind == JSON_NULL || ends->kind == JSON_ARRAY;
+    for (const json_value *each = json_is(ends, JSON_ARRAY) ? ends->first : NULL; each != NULL; each = each->next) {
+        sound = sound && json_is_whole(each);
+    }
+    if (sound) return EDGEKIT_OK;
+    return fail(error, EDGEKIT_BUNDLE_INVALID, MANIFEST ": generation.eos_token_ids is no list of token ids");
+}
+
 static edgekit_code check_sections(const json_value *manifest, edgekit_error *error) {
     static const char *const sections[] = {"text",   "image",   "embedding", "generation",
                                            "memory", "min_isa", "device"};
@@ -205,7 +219,7 @@ static edgekit_code check_sections(const json_value *manifest, edgekit_error *er
             return fail(error, EDGEKIT_BUNDLE_INVALID, MANIFEST ": min_isa does not hold lists of feature names");
         }
     }
-    return EDGEKIT_OK;
+    return check_ends(manifest, error);
 }
 
 static edgekit_code check_manifest(bundle *self, edgekit_error *error) {

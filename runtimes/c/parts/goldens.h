@@ -8,9 +8,6 @@
 #include "machine.h"
 #include "tensors.h"
 
-#define GOLDEN "golden.json"
-#define MAX_GOLDEN_BYTES (64u << 20)
-#define MAX_GOLDEN_VALUES 1000000
 #define MAX_GOLDEN_INPUTS 64
 #define MAX_GOLDEN_MESSAGES 64
 

@@ -6,6 +6,7 @@
 #include "session.h"
 
 #define NOTE_BYTES 512
+#define MAX_THREADS 512 /* what llama.cpp takes at the most: far beyond it the engines end the process */
 
 /* MEMORY_BUDGET if the measured peak, or where none was measured the model's file alone, exceeds the budget. */
 static edgekit_code check_memory(const bundle *packed, uint64_t budget, char *note, edgekit_error *error) {
@@ -99,8 +100,8 @@ static edgekit_code open_session(edgekit_session *self, const char *folder, cons
     if (code == EDGEKIT_OK && !options->skip_verify) code = bundle_verify(&self->bundle, error);
     if (code == EDGEKIT_OK) code = check_memory(&self->bundle, options->memory_budget_bytes, memory_note, error);
     if (code == EDGEKIT_OK) code = check_isa(self->bundle.manifest, isa_note, error);
-    if (code == EDGEKIT_OK && options->threads < 0) {
-        code = fail(error, EDGEKIT_BAD_INPUT, "threads is %d, expected 1 or more", (int)options->threads);
+    if (code == EDGEKIT_OK && (options->threads < 0 || options->threads > MAX_THREADS)) {
+        code = fail(error, EDGEKIT_BAD_INPUT, "threads is %d, expected 1 to %d", (int)options->threads, MAX_THREADS);
     }
     if (code != EDGEKIT_OK) return code;
     self->threads = threads_for(&self->bundle, options->threads, thread_note);

@@ -2,6 +2,8 @@
 #ifndef EDGEKIT_PICTURES_H
 #define EDGEKIT_PICTURES_H
 
+#include <float.h>
+
 #include "classifying.h"
 #include "resample.h"
 
@@ -26,12 +28,20 @@ static edgekit_code image_number(const bundle *packed, const char *key, int64_t 
     return EDGEKIT_OK;
 }
 
+/* False unless it is a number that a float holds. */
+static bool image_float(const json_value *value, float *number) {
+    double found = json_number(value);
+    if (!(fabs(found) <= (double)FLT_MAX)) return false;
+    *number = (float)found;
+    return true;
+}
+
 static edgekit_code image_colours(const bundle *packed, const char *key, float colours[3], edgekit_error *error) {
     const json_value *list = bundle_setting(packed, "image", key, JSON_ARRAY, error);
     size_t count = 0;
     if (list == NULL) return EDGEKIT_BUNDLE_INVALID;
-    for (const json_value *each = list->first; each != NULL && count < 3 && each->kind == JSON_NUMBER;) {
-        colours[count++] = (float)json_number(each);
+    for (const json_value *each = list->first; each != NULL && count < 3 && image_float(each, &colours[count]);) {
+        count++;
         each = each->next;
     }
     if (count == 3 && list->count == 3) return EDGEKIT_OK;
@@ -50,10 +60,9 @@ static edgekit_code image_read(const bundle *packed, image_setup *setup, edgekit
     }
     if (code == EDGEKIT_OK) code = image_colours(packed, "mean", setup->mean, error);
     if (code == EDGEKIT_OK) code = image_colours(packed, "std", setup->std, error);
-    if (code == EDGEKIT_OK && !json_is(rescale, JSON_NUMBER)) {
+    if (code == EDGEKIT_OK && !image_float(rescale, &setup->rescale)) {
         code = fail(error, EDGEKIT_BUNDLE_INVALID, MANIFEST ": image.rescale is no number");
     }
-    if (code == EDGEKIT_OK) setup->rescale = (float)json_number(rescale);
     return code;
 }
 

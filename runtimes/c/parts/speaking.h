@@ -27,7 +27,7 @@ static bool ends_text(const edgekit_session *self, int32_t token) {
     const json_value *ends = json_get(json_get(self->bundle.manifest, "generation"), "eos_token_ids");
     if (self->llama->api.llama_vocab_is_eog(self->llama->vocab, token)) return true;
     for (const json_value *each = json_is(ends, JSON_ARRAY) ? ends->first : NULL; each != NULL; each = each->next) {
-        if (json_is_whole(each) && each->integer == token) return true;
+        if (each->integer == token) return true;
     }
     return false;
 }

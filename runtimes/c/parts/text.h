@@ -9,8 +9,6 @@
 #include "wordpiece.h"
 
 #define TEXT_MAX_BYTES (256u << 20)
-#define TEXT_MAX_GOLDEN_BYTES (64u << 20)
-#define TEXT_MAX_GOLDEN_VALUES 2000000
 
 enum text_kind { TEXT_WORDPIECE, TEXT_EXTENSIONS };
 
@@ -177,10 +175,10 @@ static inline edgekit_code text_check(const text_tokenizer *self, const bundle *
                                       edgekit_error *error) {
     json_document document = {0};
     size_t bytes = 0;
-    char *path = find_file(packed, "golden.json") == NULL ? NULL : path_join(packed->folder, "golden.json");
-    char *text = path == NULL ? NULL : read_whole(path, TEXT_MAX_GOLDEN_BYTES, &bytes);
+    char *path = find_file(packed, GOLDEN) == NULL ? NULL : path_join(packed->folder, GOLDEN);
+    char *text = path == NULL ? NULL : read_whole(path, MAX_GOLDEN_BYTES, &bytes);
     edgekit_code code = EDGEKIT_OK;
-    if (text != NULL && json_parse(&document, text, bytes, TEXT_MAX_GOLDEN_VALUES)) {
+    if (text != NULL && json_parse(&document, text, bytes, MAX_GOLDEN_VALUES)) {
         const json_value *cases = json_get(document.root, "cases");
         bool listed = json_is(cases, JSON_ARRAY);
         for (const json_value *each = listed ? cases->first : NULL; each != NULL && code == EDGEKIT_OK;
