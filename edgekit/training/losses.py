@@ -120,7 +120,7 @@ def relation_kl(
     relation_heads: int,
     mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """KL(teacher || student) of how each token relates to the others, averaged over heads and tokens; widths may differ.
+    """KL(teacher || student) of how tokens relate to each other, averaged over heads and tokens; widths may differ.
 
     Wang et al. 2021, MiniLMv2 (after Wang et al. 2020, MiniLM): the states are cut into `relation_heads` parts of
     width d, and softmax(part part' / sqrt(d)) is what is compared. They take queries, keys and values; any states of

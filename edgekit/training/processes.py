@@ -1,0 +1,51 @@
+"""One process or several (`accelerate launch`): which this one is, and what all of them must agree on."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from edgekit.errors import MissingEngine
+
+Result = TypeVar("Result")
+
+_PATIENCE = timedelta(days=3)
+"""How long processes wait for each other: one may be computing a teacher's answers for hours."""
+
+
+def require_accelerate() -> Any:
+    """The package; MissingEngine where it is not installed."""
+    try:
+        return importlib.import_module("accelerate")
+    except ImportError as error:
+        raise MissingEngine("training needs torch and accelerate", "pip install torch accelerate") from error
+
+
+def state() -> Any:
+    """accelerate's PartialState: process_index, num_processes, device, is_main_process; a group is joined once."""
+    package = require_accelerate()
+    partial = package.PartialState
+    return partial() if partial._shared_state else partial(timeout=_PATIENCE)
+
+
+def told(compute: Callable[[], Result]) -> Result:
+    """What `compute` gives on the main process, on all of them; what it raises there is raised everywhere.
+
+    The result must be small and picklable: it goes over the processes' own connection, never to a file.
+    """
+    here = state()
+    if here.num_processes == 1:
+        return compute()
+    outcome: list[Any] = [None, None]
+    if here.is_main_process:
+        try:
+            outcome[0] = compute()
+        except Exception as error:  # the others wait for it: each must hear of it
+            outcome[1] = error
+    outcome = require_accelerate().utils.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    result: Result = outcome[0]
+    return result
