@@ -195,6 +195,8 @@ static edgekit_code llama_load(llama_engine *self, const char *file, int threads
     const int32_t limit = self->limit;
     llama_complaint[0] = '\0';
     llama_model_params model = self->api.llama_model_default_params();
+    void *no_devices[] = {NULL}; /* else a library with Metal or CUDA in it gives long prompts to them all the same */
+    model.devices = no_devices;
     model.n_gpu_layers = 0;
     model.load_mode = LLAMA_MMAP;
     model.use_extra_bufts = !low_memory; /* no private copy of the weights, repacked for speed */

@@ -23,13 +23,17 @@ func withOptionalC<T>(_ text: String?, _ what: String, _ body: (UnsafePointer<CC
     return try withC(text, what) { try body($0) }
 }
 
-/// All of `texts`, for as long as `body` runs.
+/// All of `texts`, one after another in one block, for as long as `body` runs. There may be thousands: a chat's messages.
 func withEachC<T>(_ texts: [String], _ what: String, _ body: ([UnsafePointer<CChar>]) throws -> T) throws -> T {
-    func next(_ rest: ArraySlice<String>, _ pinned: [UnsafePointer<CChar>]) throws -> T {
-        guard let first = rest.first else { return try body(pinned) }
-        return try withC(first, what) { try next(rest.dropFirst(), pinned + [$0]) }
+    var block: [CChar] = []
+    var starts: [Int] = []
+    for text in texts {
+        starts.append(block.count)
+        try withC(text, what) { block.append(contentsOf: UnsafeBufferPointer(start: $0, count: text.utf8.count + 1)) }
     }
-    return try next(texts[...], [])
+    return try block.withUnsafeBufferPointer { room in
+        try body(starts.compactMap { start in room.baseAddress.map { $0 + start } })
+    }
 }
 
 /// A number that C takes as int32 and takes 0 of for "not given": nil becomes 0, and 0 is refused as elsewhere.

@@ -30,6 +30,9 @@ final class StreamTests: XCTestCase {
             let name = await failure { try await all(session.chat(wrong)) }
             XCTAssertEqual(name, "BadInput")
         }
+        let endless = (0..<20_001).map { Message($0 % 2 == 0 ? .user : .assistant, "A") }
+        let name = await failure { try await all(session.chat(endless)) }
+        XCTAssertEqual(name, "PromptTooLong")
     }
 
     func testOptionsThatDoNotFitAreRefused() async throws {
