@@ -35,6 +35,7 @@ export class Answer {
   /** @returns {Promise<IteratorResult<string, undefined>>} */
   async return() {
     this.#over = true;
+    await this.#last; // what was asked for before ends first: the engine may be at work for it
     await this.#leave();
     return { done: true, value: undefined };
   }
@@ -52,7 +53,9 @@ export class Answer {
       await this.#leave().catch(() => {}); // what went wrong first is what is told
       throw error;
     }
-    return this.return();
+    this.#over = true;
+    await this.#leave();
+    return { done: true, value: undefined };
   }
 
   async #takeOff() {

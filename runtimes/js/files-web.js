@@ -10,7 +10,8 @@ import { changed, checkListed, otherSize } from "./verdicts.js";
 /** @typedef {import("./verdicts.js").OpenedBundle} OpenedBundle */
 /** @typedef {import("./verdicts.js").Opening} Opening */
 /** @typedef {Uint8Array<ArrayBuffer> | Blob} Content */
-/** @typedef {{ verify: boolean, signal?: AbortSignal, onProgress?: Opening["onProgress"] }} Fetching */
+/** @typedef {{ verify: boolean, signal?: AbortSignal, onProgress?: Opening["onProgress"],
+ *   stopped?: boolean }} Fetching */
 
 const AT_ONCE = 4;
 // Blobs are put together of pieces of this size, so that a browser can lay them aside while the rest arrives.
@@ -27,7 +28,10 @@ export async function openFiles(bundle, { verify = true, all = false, accept, si
   if (verify) {
     const wanted = [...listed.values()].filter((file) => all || !file.path.startsWith("runtime/"));
     // A session keeps what it may use; of a check alone nothing stays.
-    await inTurn(wanted, (file) => files.fetch(file, !all));
+    await inTurn(wanted, (file) => files.fetch(file, !all)).catch((error) => {
+      files.stop();
+      throw error;
+    });
   }
   return { manifest, files };
 }
@@ -69,6 +73,11 @@ class Fetched {
     this.#held.delete(path);
   }
 
+  /** One file was refused: what else is on its way is of no use. */
+  stop() {
+    this.#fetching.stopped = true;
+  }
+
   /** @param {ListedFile} file @param {boolean} keep */
   async fetch(file, keep) {
     const content = await fetchFile(this.#base, file, this.#fetching);
@@ -84,7 +93,8 @@ class Fetched {
 }
 
 /** @param {URL} base @param {ListedFile} file @param {Fetching} fetching @returns {Promise<Content>} */
-async function fetchFile(base, file, { verify, signal, onProgress }) {
+async function fetchFile(base, file, fetching) {
+  const { verify, signal, onProgress } = fetching;
   const response = await request(base, file.path, signal);
   if (response.status === 404) throw new BundleInvalid(`${file.path} is missing from the bundle`);
   if (!response.ok) throw new BundleInvalid(`${file.path} cannot be read: HTTP status ${response.status}`);
@@ -95,6 +105,7 @@ async function fetchFile(base, file, { verify, signal, onProgress }) {
   let loaded = 0;
   for await (const piece of pieces(response, file.path, signal)) {
     loaded += piece.length;
+    if (fetching.stopped) throw new BundleInvalid(`${file.path} was not fetched to its end`);
     if (loaded > file.sizeBytes) throw otherSize(file, loaded);
     hash?.update(piece);
     store.add(piece);

@@ -7,6 +7,10 @@ import { isFilter, resize } from "./resample.js";
 /** @typedef {import("./engines/contract.d.ts").Manifest} Manifest */
 /** @typedef {import("./index.d.ts").Tensor} Tensor */
 
+// As in the C runtime.
+const MAX_EDGE = 16384;
+const MAX_PIXELS = 2 ** 28;
+
 /** float32 [1, 3, height, width] of decoded pixels.
  *
  * @param {unknown} picture @param {Manifest} manifest @returns {Tensor} */
@@ -14,6 +18,11 @@ export function pixelValues(picture, manifest) {
   const { height, width, edge, resample, mean, std, rescale } = recipe(manifest);
   let pixels = rgb(picture);
   const [toHeight, toWidth] = edge === null ? [height, width] : shorterSideTo(edge, pixels.height, pixels.width);
+  if (toHeight * toWidth > MAX_PIXELS)
+    throw new BadInput(
+      `a picture of ${pixels.height} x ${pixels.width} would become one of ${toHeight} x ${toWidth}:` +
+        " crop it, it is too narrow",
+    );
   if (pixels.height !== toHeight || pixels.width !== toWidth) pixels = resize(pixels, toWidth, toHeight, resample);
   const { data } = centre(pixels, height, width);
   const values = new Float32Array(3 * height * width);
@@ -38,7 +47,7 @@ function recipe(manifest) {
 /** @param {Manifest} manifest @param {string} key */
 function whole(manifest, key) {
   const value = setting(manifest, "image", key, "number");
-  if (Number.isInteger(value) && value >= (key === "resample" ? 0 : 1) && value < 2 ** 16) return value;
+  if (Number.isInteger(value) && value >= (key === "resample" ? 0 : 1) && value <= MAX_EDGE) return value;
   throw new BundleInvalid(`${MANIFEST}: image.${key} is ${value}, which this task cannot use`);
 }
 
@@ -55,7 +64,8 @@ function colours(manifest, key) {
 function rgb(picture) {
   const { data, width, height } = /** @type {Partial<Rgb>} */ (picture ?? {});
   const bytes = data instanceof Uint8Array || /** @type {unknown} */ (data) instanceof Uint8ClampedArray;
-  const channels = bytes && width && height ? data.length / (width * height) : 0;
+  const sized = width !== undefined && height !== undefined && width > 0 && height > 0;
+  const channels = bytes && sized ? data.length / (width * height) : 0;
   if (!bytes || !(channels === 3 || channels === 4) || !Number.isInteger(width) || !Number.isInteger(height))
     throw new BadInput(`a picture is ${data?.length} values for ${width} x ${height}, expected 8-bit RGB or RGBA`);
   const [across, down] = [Number(width), Number(height)];

@@ -76,7 +76,10 @@ export interface Session {
 /** `bundle` is a folder's path (Node) or the URL it is served under (pages, workers). */
 export function open(bundle: string | URL, options?: OpenOptions): Promise<Session>;
 /** Every file of the bundle is the one that was packed, or BundleInvalid; the manifest. No engine is touched. */
-export function verify(bundle: string | URL, options?: { signal?: AbortSignal }): Promise<Record<string, any>>;
+export function verify(
+  bundle: string | URL,
+  options?: Pick<OpenOptions, "signal" | "onProgress">,
+): Promise<Record<string, any>>;
 
 /** `code` and `name` are the same short name in every language; `message` is one line: what, the limit, what to do. */
 export class RuntimeFailure extends Error { readonly code: string }

@@ -58,6 +58,9 @@ function checkShape(manifest) {
   if (!areStrings(manifest.labels ?? [])) throw new BundleInvalid(`${MANIFEST}: labels is not a list of strings`);
   if (!Object.values(manifest.min_isa ?? {}).every(areStrings))
     throw new BundleInvalid(`${MANIFEST}: min_isa does not hold lists of feature names`);
+  const { eos_token_ids: ends } = /** @type {Record<string, unknown>} */ (manifest.generation ?? {});
+  if (!(ends === undefined || ends === null || (Array.isArray(ends) && ends.every(Number.isInteger))))
+    throw new BundleInvalid(`${MANIFEST}: generation.eos_token_ids is no list of token ids`);
 }
 
 /** @param {string} key @param {unknown} value @param {string[]} known */

@@ -23,6 +23,8 @@ import { show } from "./manifest.js";
 
 const BACKENDS = ["auto", "cpu", "webgpu"];
 const MIB = 2 ** 20;
+// What llama.cpp takes at the most; far beyond it the engines end the process.
+const MAX_THREADS = 512;
 const PACKAGES = "@huggingface/tokenizers @huggingface/jinja";
 
 /** @param {Platform} platform @param {string | URL} bundle @param {OpenOptions} options @returns {Promise<Session>} */
@@ -99,6 +101,8 @@ function checkOptions({ threads, memoryBudget, backend }) {
   for (const [name, value] of Object.entries({ threads, memoryBudget }))
     if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1))
       throw new BadInput(`${name} is ${show(value)}, expected 1 or more`);
+  if (threads !== undefined && threads > MAX_THREADS)
+    throw new BadInput(`threads is ${threads}, expected 1 to ${MAX_THREADS}`);
   if (backend !== undefined && !BACKENDS.includes(backend))
     throw new BadInput(`backend is ${show(backend)}, expected one of ${BACKENDS.join(", ")}`);
 }

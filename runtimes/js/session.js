@@ -138,7 +138,7 @@ export class Session {
 function checkSampling({ temperature = 0, topP = 1, seed }) {
   if (!(Number.isFinite(temperature) && temperature >= 0))
     throw new BadInput(`temperature is ${show(temperature)}, expected 0 or more`);
-  if (!(topP > 0 && topP <= 1)) throw new BadInput(`topP is ${show(topP)}, expected more than 0 and at most 1`);
+  if (!(Number.isFinite(topP) && topP > 0 && topP <= 1)) throw new BadInput(`topP is ${show(topP)}, expected more than 0 and at most 1`);
   if (seed !== undefined && !(Number.isSafeInteger(seed) && seed >= 0))
     throw new BadInput(`seed is ${show(seed)}, expected a whole number, 0 or more`);
   return { temperature, topP, seed };

@@ -25,9 +25,10 @@ export function pick(probabilities, temperature, topP, random) {
   const best = probabilities[0];
   if (!(best > 0 && best < Infinity)) throw new RunFailed(`the engine's probabilities are not numbers: ${best}`);
   const edges = new Float64Array(probabilities.length);
+  const power = Math.min(1 / temperature, Number.MAX_VALUE); // 1 to the power of Infinity is no number here
   let mass = 0;
   for (let index = 0; index < edges.length; index += 1) {
-    mass += (probabilities[index] / best) ** (1 / temperature);
+    mass += (probabilities[index] / best) ** power;
     edges[index] = mass;
   }
   const kept = topP < 1 ? firstAbove(edges, topP * mass, false) + 1 : edges.length;

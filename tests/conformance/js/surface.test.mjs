@@ -188,6 +188,7 @@ test("options of an answer are checked", async (t) => {
     { temperature: NaN },
     { topP: 0 },
     { topP: 1.1 },
+    { topP: "0.5" },
     { seed: -1 },
     { seed: 0.5 },
   ];
@@ -197,6 +198,72 @@ test("options of an answer are checked", async (t) => {
   for (const messages of [[], "Hello", [{ role: "user" }], [{ role: "user", content: 3 }], [null]])
     await assert.rejects(collected(session.chat(messages)), failing("BadInput"));
   assert.equal(await collected(session.generate(PROMPT, { maxTokens: 254 })), "é🌍z!");
+});
+
+test("a temperature next to nothing is greedy", async (t) => {
+  const session = await opened(t, "chain");
+  for (const temperature of [1e-310, Number.MIN_VALUE])
+    assert.equal(await collected(session.generate(PROMPT, { temperature, seed: 1 })), "é🌍z!");
+});
+
+test("an answer that is left while it starts keeps the engine until it has started", async () => {
+  const part = (name) => import(pathToFileURL(path.join(process.env.APP, "edgekit", name)));
+  const [{ Answer }, { Flights }] = [await part("answer.js"), await part("flight.js")];
+  const flights = new Flights("an engine");
+  const tick = () => new Promise((told) => setImmediate(told));
+  let go;
+  async function* texts() {
+    yield "one";
+    yield "two";
+  }
+  const start = () => new Promise((told) => (go = () => told(texts())));
+  const answer = new Answer(() => flights.begin(), start);
+  const first = answer.next();
+  await tick();
+  const left = answer.return();
+  await tick();
+  await assert.rejects(flights.begin(), failing("Busy"));
+  go();
+  assert.deepEqual(await first, { done: false, value: "one" });
+  assert.deepEqual(await left, { done: true, value: undefined });
+  (await flights.begin()).end();
+  assert.deepEqual(await answer.next(), { done: true, value: undefined });
+});
+
+test("what is no picture is refused", async (t) => {
+  const session = await opened(t, "image");
+  const data = new Uint8Array(12);
+  const sized = (width, height) => ({ data, width, height });
+  for (const wrong of [null, {}, sized(-2, -2), sized(0, 0), sized(5, 5), sized(2, 1.5), { ...sized(2, 2), data: [1] }])
+    await assert.rejects(session.classify(wrong), failing("BadInput"));
+});
+
+test("where one file of a bundle behind a URL is refused, the others are not fetched on", async (t) => {
+  const { openFiles } = await import(pathToFileURL(path.join(process.env.APP, "edgekit", "files-web.js")));
+  const files = ["a", "a.gguf"].map((path) => ({ path, size_bytes: 2 ** 40, sha256: "0".repeat(64) }));
+  const manifest = { schema_version: 1, name: "x", task: "tensors", engine: "onnxruntime", model_file: "a.gguf" };
+  const ended = [];
+  let left = 500; // so that a failure ends too
+  const endless = (name) =>
+    new ReadableStream({
+      async pull(controller) {
+        await new Promise((told) => setTimeout(told, 1));
+        if (left-- > 0) controller.enqueue(new Uint8Array(8));
+        else controller.close();
+      },
+      cancel: () => void ended.push(name),
+    });
+  const original = globalThis.fetch;
+  t.after(() => (globalThis.fetch = original));
+  globalThis.fetch = async (url) => {
+    const name = new URL(url).pathname.slice(1);
+    if (name === "edgekit.json") return new Response(JSON.stringify({ ...manifest, files }));
+    if (name === "a") return new Promise((told) => setTimeout(() => told(new Response("", { status: 404 })), 20));
+    return new Response(endless(name));
+  };
+  await assert.rejects(openFiles("http://127.0.0.1/", {}), (error) => /a is missing/.test(error.message));
+  await new Promise((told) => setTimeout(told, 100));
+  assert.deepEqual(ended, ["a.gguf"]);
 });
 
 test("a template that refuses is BadInput with its words", async (t) => {
