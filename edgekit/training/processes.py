@@ -33,7 +33,7 @@ def state() -> Any:
 def told(compute: Callable[[], Result]) -> Result:
     """What `compute` gives on the main process, on all of them; what it raises there is raised everywhere.
 
-    The result must be small and picklable: it goes over the processes' own connection, never to a file.
+    It is pickled, over the processes' own connection and never to a file.
     """
     here = state()
     if here.num_processes == 1:

@@ -1,0 +1,147 @@
+"""Where a run stands, on disk: tensors as safetensors, the rest as JSON, put in place by one rename."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import BadModel, UsageError
+from edgekit.output import writing
+from edgekit.training.recipe import Point
+
+if TYPE_CHECKING:
+    import torch
+
+_FORMAT = 1
+_MOST_JSON_BYTES = 64 * 2**20
+_TENSORS, _ABOUT = "state.safetensors", "state.json"
+_LAST = "last"
+
+
+@dataclass(frozen=True)
+class Belongs:
+    """What a checkpoint can be continued with: the same recipe, data and model it was begun with."""
+
+    recipe: Mapping[str, Any]
+    data: str
+    model: str
+
+
+@dataclass
+class Standing:
+    """Where a run stands after a validation. `waited` counts validations since the best one."""
+
+    steps: int
+    every: int
+    by_budget: bool
+    step: int
+    best_step: int
+    best_loss: float
+    waited: int
+    curve: list[Point]
+    threads: int
+    processes: int
+    scaler: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`weights`, `best` and `moments` are as Engine gives them."""
+
+    standing: Standing
+    weights: Mapping[str, torch.Tensor]
+    best: Mapping[str, torch.Tensor]
+    moments: Mapping[str, torch.Tensor]
+
+
+def save(folder: Path, belongs: Belongs, checkpoint: Checkpoint) -> None:
+    """Replace the checkpoint in `folder` in one step. NoSpace, OutputUnwritable or OutputBusy leave the last one."""
+    from safetensors.torch import save_file
+
+    parts = {"weights": checkpoint.weights, "best": checkpoint.best, "moments": checkpoint.moments}
+    tensors = {
+        f"{part}/{name}": each.detach().cpu().contiguous().clone()
+        for part, found in parts.items()
+        for name, each in found.items()
+    }
+    about = {"format": _FORMAT, "belongs": asdict(belongs), "standing": asdict(checkpoint.standing)}
+    need_bytes = sum(each.numel() * each.element_size() for each in tensors.values())
+    with writing(folder / _LAST, force=True, need_bytes=need_bytes, replaceable=lambda _: None) as output:
+        made = output.work / "checkpoint"
+        made.mkdir()
+        save_file(tensors, made / _TENSORS)
+        (made / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+        output.commit(made)
+
+
+def load(folder: Path, belongs: Belongs, like: Mapping[str, torch.Tensor]) -> Checkpoint | None:
+    """The checkpoint in `folder`, None where there is none yet.
+
+    UsageError where it belongs to another recipe, other data or another model, and says which; BadModel where it
+    cannot be read. `like` gives the names and shapes of the weights.
+    """
+    where = folder / _LAST
+    if not where.is_dir():
+        return None
+    about = _about(where / _ABOUT)
+    _check_belongs(where, about, belongs)
+    parts = _tensors(where / _TENSORS)
+    for part in ("weights", "best"):
+        found = {name: (each.shape, each.dtype) for name, each in parts[part].items()}
+        if found != {name: (each.shape, each.dtype) for name, each in like.items()}:
+            raise _unreadable(where, f"its {part} are not this student's")
+    try:
+        kept = dict(about["standing"])
+        kept["curve"] = [Point(**point) for point in kept["curve"]]
+        standing = Standing(**kept)
+    except (TypeError, KeyError, ValueError) as error:
+        raise _unreadable(where, str(error)) from error
+    return Checkpoint(standing, parts["weights"], parts["best"], parts["moments"])
+
+
+def _about(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MOST_JSON_BYTES:
+            raise _unreadable(path.parent, f"{path.name} has {path.stat().st_size} bytes")
+        about = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(path.parent, str(error)) from error
+    if not isinstance(about, dict) or about.get("format") != _FORMAT or not isinstance(about.get("belongs"), dict):
+        raise _unreadable(path.parent, f"{path.name} is not of format {_FORMAT}")
+    return about
+
+
+def _check_belongs(where: Path, about: Mapping[str, Any], belongs: Belongs) -> None:
+    theirs = about["belongs"]
+    remedy = "leave --resume out to start anew, or name another folder"
+    if theirs.get("model") != belongs.model:
+        raise UsageError(f"the checkpoint in {where} belongs to another model: its first weights differ", remedy)
+    if theirs.get("data") != belongs.data:
+        raise UsageError(f"the checkpoint in {where} belongs to other data: the examples or their split differ", remedy)
+    recipe = theirs.get("recipe")
+    recipe = recipe if isinstance(recipe, dict) else {}
+    for name, value in belongs.recipe.items():
+        if recipe.get(name) != value:
+            told = f"{name} was {recipe.get(name)!r} and is {value!r}"
+            raise UsageError(f"the checkpoint in {where} belongs to another recipe: {told}", remedy)
+
+
+def _tensors(path: Path) -> dict[str, dict[str, torch.Tensor]]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    parts: dict[str, dict[str, torch.Tensor]] = {"weights": {}, "best": {}, "moments": {}}
+    try:
+        for name, each in load_file(path).items():
+            part, _, own = name.partition("/")
+            parts[part][own] = each
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise _unreadable(path.parent, str(error)) from error
+    return parts
+
+
+def _unreadable(where: Path, why: str) -> BadModel:
+    return BadModel(f"the checkpoint in {where} cannot be read: {why}", "leave --resume out to start anew")
