@@ -25,6 +25,7 @@ from edgekit.commands import COMMANDS, Call
 from edgekit.errors import EdgekitError, Interrupted, UsageError
 
 _GLOBAL_FLAGS = ("json", "debug", "help")
+_WRITE_NOTHING = ("plan", "run", "inspect", "verify", "devices")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"edgekit: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("edgekit: interrupted; nothing is left half written\n")
+        sys.stderr.write(_interrupted(words))
         return Interrupted.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,6 +52,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = " ".join(f"{type(error).__name__}: {error}".split())
         sys.stderr.write(f"edgekit: unexpected {told} - --debug shows where; please report it\n")
         return 1
+
+
+def _print_pieces(pieces: Iterator[str]) -> None:
+    """As they come; what goes wrong in the middle of a line is told on the next."""
+    written = ""
+    try:
+        for piece in pieces:
+            print(piece, end="", flush=True)
+            written = piece
+    except Exception:
+        if written and not written.endswith("\n"):
+            print(flush=True)
+        raise
+    print()
+
+
+def _interrupted(words: Sequence[str]) -> str:
+    """On a line of its own: a terminal shows ^C where the cursor is."""
+    command = next((word for word in words if not word.startswith("-")), "")
+    kept = "" if command in _WRITE_NOTHING else "; nothing is left half written"
+    return f"{chr(10) if sys.stderr.isatty() else ''}edgekit: interrupted{kept}\n"
 
 
 @contextlib.contextmanager
@@ -90,6 +112,7 @@ def _run(words: list[str]) -> int:
     if words[0] in ("--version", "-V"):
         print(__version__)
         return 0
+    _check_unicode(words)
     while words and words[0] in ("--json", "--debug"):  # wherever they stand
         words = [*words[1:], words[0]]
     if words[0] in _groups() and not {"--help", "-h"}.isdisjoint(words[1:2]):
@@ -111,9 +134,7 @@ def _run(words: list[str]) -> int:
     elif isinstance(outcome.text, str):
         print(outcome.text)
     else:
-        for piece in outcome.text:
-            print(piece, end="", flush=True)
-        print()
+        _print_pieces(outcome.text)
     if outcome.error is not None:
         raise outcome.error
     return 0
@@ -126,10 +147,22 @@ def _command(words: list[str]) -> tuple[str, list[str]]:
             return name, words[length:]
     if words[0] in _groups():
         known = [name.split()[1] for name in COMMANDS if name.startswith(f"{words[0]} ")]
-        given = words[1] if len(words) > 1 else ""
+        given = next((word for word in words[1:2] if not word.startswith("-")), "")
         told = f"edgekit {words[0]} has no {given!r}" if given else f"edgekit {words[0]} needs a word more"
         raise UsageError(told, _nearest(given, known))
     raise UsageError(f"there is no command {words[0]!r}", _nearest(words[0], [name.split()[0] for name in COMMANDS]))
+
+
+def _check_unicode(words: Sequence[str]) -> None:
+    """Bytes that are no text come as lone surrogates, which neither a file name in UTF-8 nor a model takes."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            shown = word.encode(errors="surrogateescape").decode(errors="backslashreplace")
+            raise UsageError(
+                f'"{shown}" on the command line is not UTF-8 at character {error.start}', "give text and names in UTF-8"
+            ) from None
 
 
 def _groups() -> set[str]:
@@ -190,6 +223,9 @@ def _parse(name: str, words: list[str]) -> Call:
 
 def _fire_fault(name: str, error: Any) -> str:
     told = error.trace.elements[-1].ErrorAsStr() if error.trace.HasError() else str(error)
+    surplus = re.search(r"Could not consume arg: (.*)$", told)
+    if surplus:
+        return f"edgekit {name} takes no further word, but was given {surplus[1].strip()!r}"
     missing = re.search(r"(?:missing|did not specify|received no value).*?: (.*)$", told)
     if missing:
         return f"edgekit {name} needs {missing[1].strip().upper()}"

@@ -19,6 +19,7 @@ from edgekit.errors import NoSpace, OutputBusy, OutputExists, OutputUnwritable
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FULL_BELOW_BYTES = 64 * 2**10
+_MANIFEST = "edgekit.json"
 
 
 class Output:
@@ -47,7 +48,7 @@ Replaceable = Callable[[Path], OutputExists | None]
 
 
 def _bundles_only(out: Path) -> OutputExists | None:
-    if (out / "edgekit.json").is_file():
+    if (out / _MANIFEST).is_file():
         return None
     return OutputExists(f"{out} exists and is not a bundle", "--force replaces bundles only; give another --out")
 
@@ -64,6 +65,7 @@ def writing(
     back the bundle that was about to be replaced.
     """
     out = out.absolute()
+    _check_outside_bundles(out)
     _check_free(out, force, replaceable)
     with _parents(out), _locked(out):
         _clear(out)
@@ -87,6 +89,7 @@ def writing(
 def check_file(path: Path, *, force: bool) -> None:
     """Raise what `write_file` would, where it can be known before the work whose result is to be written."""
     where = f"cannot write {path}:"
+    _check_outside_bundles(path.absolute())
     if path.is_dir():
         raise OutputUnwritable(f"{where} Is a directory", "name a file")
     if not path.absolute().parent.is_dir():
@@ -161,6 +164,15 @@ def _check_free(out: Path, force: bool, replaceable: Replaceable) -> None:
         raise OutputExists(f"{out} exists", "give another --out, or --force to replace it")
     if taken and (refusal := replaceable(out)) is not None:
         raise refusal
+
+
+def _check_outside_bundles(out: Path) -> None:
+    """A bundle that holds a file more than was packed is one no longer."""
+    for folder in out.parents:
+        if (folder / _MANIFEST).is_file():
+            raise OutputUnwritable(
+                f"{out} lies in the bundle {folder}, which is refused once it holds a file more", "name a place outside"
+            )
 
 
 @contextmanager

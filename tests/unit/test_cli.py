@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from fixtures.plain_folders import plain_folder
 
 from edgekit import commands, manual
 from edgekit.cli import main
+from edgekit.errors import RunRefused
 from edgekit.flags import LIMIT_FLAGS, size
 from edgekit.limits import Preferences
 
@@ -71,6 +73,10 @@ def test_an_unknown_flag_runs_nothing_and_names_the_nearest(
         (["pack", "m", "--task", "poetry"], "there is no task"),
         (["devices", "lst"], "did you mean list?"),
         (["devices"], "needs a word more - choose one of list, show, detect, check"),
+        (["targets", "--json"], "needs a word more - choose one of list, prepare, clean"),
+        (["run", "b", "text", "--max-tokens", "abc"], "not a number - give a number"),
+        (["demo", "one", "two"], "edgekit demo takes no further word, but was given 'two'"),
+        (["run", "b", "caf\udce9"], 'edgekit: "caf\\xe9" on the command line is not UTF-8 at character 3 - give text'),
         (["run", "b", "--", "--trace"], "no flag --"),
         (["pack", "m", "--prefer", "small"], "--prefer is 'small' - choose one of accuracy, speed, size"),
         (["plan", "m", "--prefer", "Speed"], "choose one of accuracy, speed, size"),
@@ -213,6 +219,29 @@ def test_an_interrupt_that_falls_into_an_engines_callback_is_not_lost(
     assert main(["pack", "model"]) == 130
     assert time.monotonic() - started < 10
     assert capsys.readouterr().err == "edgekit: interrupted; nothing is left half written\n"
+
+
+def test_what_writes_nothing_says_nothing_of_what_is_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgekit.running.run", run)
+    assert main(["run", "bundle", "text"]) == 130
+    assert capsys.readouterr().err == "edgekit: interrupted\n"
+
+
+def test_what_breaks_amid_an_answer_is_told_on_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: object, **__: object) -> Iterator[str]:
+        yield "Once"
+        raise RunRefused("the engine failed")
+
+    monkeypatch.setattr("edgekit.running.run", run)
+    assert main(["run", "bundle", "text"]) == RunRefused.exit_code
+    assert capsys.readouterr().out == "Once\n"
 
 
 def test_sigterm_stops_as_an_interrupt_does_and_only_while_a_command_runs(

@@ -53,6 +53,16 @@ def test_an_existing_output_is_kept_without_force(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_nothing_is_written_into_a_bundle(tmp_path: Path) -> None:
+    """It would be refused from then on."""
+    (tmp_path / "edgekit.json").write_text("{}")
+    with pytest.raises(OutputUnwritable, match="lies in the bundle"), writing(tmp_path / "sub" / "out", force=True):
+        pass
+    with pytest.raises(OutputUnwritable, match="lies in the bundle"):
+        output.write_file(tmp_path / "page.html", "", force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["edgekit.json"]
+
+
 def test_force_never_replaces_what_is_not_a_bundle(tmp_path: Path) -> None:
     out = tmp_path / "photos"
     out.mkdir()
