@@ -42,7 +42,7 @@ def number(flag: str, text: str | None) -> float | None:
     try:
         value = float(text)
     except ValueError:
-        raise UsageError(f"{flag} is {text!r}, not a number") from None
+        raise UsageError(f"{flag} is {text!r}, not a number", f"give a number, as in {flag} 2") from None
     if not 0 <= value < float("inf"):
         raise UsageError(f"{flag} is {text}", "give a number of at least 0")
     return value
