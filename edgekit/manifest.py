@@ -186,7 +186,7 @@ class Manifest(_Strict):
     device: Device
     plan: PlanSummary
     provenance: Provenance
-    limits: dict[str, float | None]
+    limits: dict[str, int | float | None]
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
