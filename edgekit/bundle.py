@@ -38,6 +38,8 @@ _COMPANIONS = (
     "LICENSE.txt",
     "LICENSE.md",
 )
+# How messages of the runtime end that say what to do.
+_OWN_REMEDIES = ("remove it", "unpack it and open the folder, models load by path", "update edgekit-runtime")
 _TOOLS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "gguf", "llama-cpp-python")
 
 
@@ -116,8 +118,22 @@ def verify(folder: Path) -> Manifest:
     try:
         raw = edgekit_runtime.verify(folder)
     except edgekit_runtime.BundleInvalid as error:
-        raise BadBundle(str(error), "pack it again, or copy it again from where it came") from error
+        raise _refused(str(error), folder) from error
     return _checked(raw, folder)
+
+
+def _refused(told: str, folder: Path) -> BadBundle:
+    """With the remedy that the runtime names, where it names one."""
+    for own in _OWN_REMEDIES:
+        if told.endswith(f": {own}"):
+            return BadBundle(told.removesuffix(f": {own}"), own)
+    if not folder.exists():
+        return BadBundle(f"there is no {folder}", "name the folder that edgekit pack wrote")
+    if folder.is_file():
+        return BadBundle(told, "name the folder that edgekit pack wrote")
+    if not is_bundle(folder) and (folder / "config.json").is_file():
+        return BadBundle(f"{folder} is a model, not a bundle", f"edgekit pack {folder} makes a bundle of it")
+    return BadBundle(told, "pack it again, or copy it again from where it came")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -226,8 +242,14 @@ def _draft(
             tools=_tools(),
             created_utc=created_utc,
         ),
-        limits=vars(limits),
+        limits=_limits(model, limits),
     )
+
+
+def _limits(model: SourceModel, limits: Limits) -> dict[str, float | int | None]:
+    """Those that were held; a context is a language model's alone."""
+    has_context = model.task == "causal-lm"
+    return {name: value for name, value in vars(limits).items() if has_context or name != "context_tokens"}
 
 
 def _model_bytes(artifact: Artifact) -> int:
