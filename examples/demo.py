@@ -35,9 +35,10 @@ def main(out: str = "bundles/all-minilm-l6-v2-host") -> None:
     print(to_text(packed.report))
     vectors = edgekit.run(packed.folder, SENTENCES)
     print("cosine similarity, from the finished bundle:")
+    width = max(map(len, SENTENCES))
     for index, (sentence, vector) in enumerate(zip(SENTENCES, vectors, strict=True)):
         scores = "  ".join(f"{sum(a * b for a, b in zip(vector, other, strict=True)):5.2f}" for other in vectors)
-        print(f"  [{index}] {sentence:42} {scores}")
+        print(f"  [{index}] {sentence:{width}}  {scores}")
     print(f"\nbundle: {packed.folder}  (open report.html in a browser)")
 
 
