@@ -25,7 +25,7 @@ from edgekit.setting import measuring_threads, setting_for
 from edgekit.strategies import FP32_BITS, Candidate
 from edgekit.targets import Conditions, open_target, parse
 
-# The manifest keeps every limit as a number of one kind.
+# Earlier bundles keep every limit as a float.
 _WHOLE = ("max_ram_bytes", "max_disk_bytes", "context_tokens")
 
 
