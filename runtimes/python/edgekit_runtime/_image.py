@@ -72,7 +72,7 @@ def _whole(manifest: dict[str, Any], key: str, least: int, most: int) -> int:
 
 
 def _colours(manifest: dict[str, Any], key: str) -> npt.NDArray[np.float32]:
-    value = setting(manifest, "image", key, list)
+    value = setting(manifest, "image", key, (list, tuple))
     if len(value) == 3 and all(map(_is_number, value)):
         return np.asarray(value, np.float32)
     raise BundleInvalid(f"{MANIFEST}: image.{key} is {value!r:.80}, expected three numbers")
