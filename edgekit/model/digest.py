@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from edgekit.model.source import SourceModel
+from edgekit.model.source import AdapterPart, SourceModel
 
 _CHUNK_BYTES = 1 << 20
 
@@ -23,9 +23,15 @@ def file_sha256(path: Path) -> str:
 def source_sha256(model: SourceModel) -> str:
     """SHA-256 over (relative name, SHA-256 of the content) of the model's files; of a torch module, over its tensors.
 
-    Where the model lies does not count, nor when it was written.
+    Where the model lies does not count, nor when it was written. Of a model merged from adapters, over theirs and the
+    base's: the merged weights differ in their last bits between machines.
     """
     digest = hashlib.sha256()
+    if model.merged is not None:
+        digest.update(f"merged {model.merged.combination}\0{source_sha256(model.merged.base)}\n".encode())
+        for part in model.merged.adapters:
+            digest.update(f"{part.weight!r}\0{adapter_sha256(part)}\n".encode())
+        return digest.hexdigest()
     if model.module is not None:
         for name, tensor in sorted(model.module.state_dict().items()):
             digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
@@ -34,6 +40,14 @@ def source_sha256(model: SourceModel) -> str:
     folder = model.folder or (model.file.parent if model.file else Path())
     for relative in sorted(model.files):
         digest.update(f"{relative.as_posix()}\0{file_sha256(folder / relative)}\n".encode())
+    return digest.hexdigest()
+
+
+def adapter_sha256(part: AdapterPart) -> str:
+    """SHA-256 over (name, SHA-256 of the content) of the adapter's files."""
+    digest = hashlib.sha256()
+    for relative in sorted(part.files):
+        digest.update(f"{relative.as_posix()}\0{file_sha256(part.folder / relative)}\n".encode())
     return digest.hexdigest()
 
 

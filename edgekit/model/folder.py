@@ -44,7 +44,6 @@ def open_folder(
     sentence = read_sentence_setup(folder)
     encoder = sentence.encoder if sentence else folder
     config = _read_config(encoder)
-    _refuse_adapter(encoder)
     detected, architecture = _detect(config, sentence, task)
     evidence = [f"task {detected}: {'modules.json' if sentence else architecture or config.get('model_type')}"]
     evidence += _check_remote_code(config, encoder, architecture, trust_remote_code)
@@ -103,20 +102,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if path.is_file():
         return normalise_config(read_json(path))
-    if (folder / "adapter_config.json").is_file():
-        _refuse_adapter(folder)
     single = sorted(file.name for ending in ("*.gguf", "*.onnx", "onnx/*.onnx") for file in folder.glob(ending))
     remedy = f"open the file itself: {folder / single[0]}" if single else "a folder in the Hugging Face layout has one"
     raise BadModel(f"{folder} has no config.json", remedy)
-
-
-def _refuse_adapter(folder: Path) -> None:
-    if (folder / "adapter_config.json").is_file():
-        base = read_json(folder / "adapter_config.json").get("base_model_name_or_path", "its base model")
-        raise UnsupportedModel(
-            f"{folder} holds an adapter of {base}, not a model",
-            "merge it first: peft's merge_and_unload(), then save_pretrained()",
-        )
 
 
 def _detect(config: Mapping[str, Any], sentence: SentenceSetup | None, task: Task | None) -> tuple[Task, str]:

@@ -63,6 +63,9 @@ def choose_files(names: Sequence[str], hub_id: str, allow_pickle: bool, with_cod
     small = [name for name in near if _matches(name, small_patterns)]
     weights = [name for name in near if _matches(name, ("model*.safetensors",))]
     pickles = [name for name in near if _matches(name, ("pytorch_model*.bin",))]
+    if "adapter_config.json" in near:  # merged copies beside it are not what was asked for
+        weights = [name for name in near if name == "adapter_model.safetensors"]
+        pickles = [name for name in near if name == "adapter_model.bin"]
     if weights:
         return sorted({*small, *weights})
     if pickles and not allow_pickle:

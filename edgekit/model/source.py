@@ -69,6 +69,27 @@ class Quantization:
 
 
 @dataclass(frozen=True)
+class AdapterPart:
+    """An adapter that was merged: `source` as it was named, `files` relative to `folder`, `weight` beside others."""
+
+    source: str
+    folder: Path
+    files: tuple[Path, ...]
+    revision: str | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a model in a temporary folder was merged from. `keeps` holds that folder in being."""
+
+    base: SourceModel
+    adapters: tuple[AdapterPart, ...]
+    combination: str = "cat"
+    keeps: object = None
+
+
+@dataclass(frozen=True)
 class SourceModel:
     """What the user brought.
 
@@ -78,7 +99,8 @@ class SourceModel:
     when it had to be converted. `calibration` holds inputs that activation ranges are taken from, if the user gave any,
     and `training` what a smaller model may be trained on.
     `quantized` names the method in a word or two; `quantization` says what is known of it, also of weights stored as
-    floats that lie on a quantizer's grid. `evidence` says in words what the task and the rest were read from.
+    floats that lie on a quantizer's grid. `evidence` says in words what the task and the rest were read from. `merged`
+    says which adapters and base the files in `folder` were made of, if they were.
     """
 
     name: str
@@ -108,6 +130,7 @@ class SourceModel:
     example_inputs: Mapping[str, torch.Tensor] = field(default_factory=dict)
     calibration: tuple[Mapping[str, np.ndarray], ...] = ()
     training: Training | None = None
+    merged: Merged | None = None
 
     @property
     def parameters(self) -> int:

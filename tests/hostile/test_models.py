@@ -91,11 +91,6 @@ def test_an_architecture_nobody_supports_names_what_is(tmp_path: Path, architect
     refused(source, UnsupportedModel, f"architecture {architecture} .* - supported: text encoders .* Llama, Mistral")
 
 
-def test_an_adapter_is_no_model(folder: Path) -> None:
-    write_json(folder / "adapter_config.json", {"base_model_name_or_path": "org/base"})
-    refused(folder, UnsupportedModel, "an adapter of org/base, not a model - merge it first")
-
-
 def test_without_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
     refused(folder, BadTokenizer, r"no tokenizer\.json and no vocabulary to make one of - save it with")

@@ -16,6 +16,7 @@ PACKAGE = ROOT / "edgekit"
 FLOORS = (
     ("errors", "progress", "resources", "quiet", "samples", "limits", "grid"),
     ("device", "checkpoint", "output", "manifest"),
+    ("adapters",),
     ("costs", "model", "runtimes", "chat_format"),
     ("torch_model", "report", "setting"),
     ("training",),
@@ -23,7 +24,7 @@ FLOORS = (
     ("strategies",),
     ("rules", "comparison"),
     ("evaluation", "targets", "planner"),
-    ("fidelity", "reference", "measure", "html", "anatomy", "npm", "bundle_readme"),
+    ("fidelity", "reference", "measure", "html", "anatomy", "npm", "bundle_readme", "training_data"),
     ("questions", "bundle"),
     ("validation", "goldens", "comparing"),
     ("findings",),

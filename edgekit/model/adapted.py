@@ -1,0 +1,307 @@
+"""An adapter as a source model: its base is found, and both are merged into a temporary folder that is then opened."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgekit import adapters
+from edgekit.adapters.layout import FLOATS, Combination
+from edgekit.checkpoint import open_checkpoint, safetensors_header
+from edgekit.checkpoint.safetensors import safetensors_files
+from edgekit.errors import BadAdapter, HubUnreachable, ModelNotFound, NoSpace
+from edgekit.model.config import read_json
+from edgekit.model.heads import Head, exchanged_head
+from edgekit.model.source import AdapterPart, Merged, SourceModel
+from edgekit.model.tokenizer import TOKENIZER_FILES
+from edgekit.progress import Progress
+
+CONFIG = "adapter_config.json"
+_WITH_THE_ADAPTER = ("README.md", CONFIG, "adapter_model.safetensors", "adapter_model.bin")
+_BESIDE_THE_MODEL = ("README.md", "preprocessor_config.json", "generation_config.json")
+_FOUR_BIT = re.compile(
+    r"(-(unsloth|bnb|4bit|8bit|gptq|awq|int4|int8|fp8|w4a16|autoround|quantized[^/]*))+$", re.IGNORECASE
+)
+
+OpenBase = Callable[[str, str | None], SourceModel]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is to be merged: `base` as the user named it, None where the first adapter says it."""
+
+    parts: tuple[AdapterPart, ...]
+    base: str | None = None
+    combination: Combination = "cat"
+    allow_pickle: bool = False
+
+
+def is_adapter(folder: Path) -> bool:
+    return (folder / CONFIG).is_file()
+
+
+def adapter_part(folder: Path, source: str, revision: str | None, weight: float) -> AdapterPart:
+    files = tuple(Path(name) for name in sorted({*_WITH_THE_ADAPTER, *TOKENIZER_FILES}) if (folder / name).is_file())
+    return AdapterPart(source, folder, files, revision, weight)
+
+
+class Scratch:
+    """A temporary folder that goes when nobody holds this any more, at the latest when Python ends."""
+
+    def __init__(self, need_bytes: int) -> None:
+        place = Path(tempfile.gettempdir())
+        free_bytes = shutil.disk_usage(place).free
+        if free_bytes < need_bytes:
+            raise NoSpace(
+                f"{place} has {free_bytes / 2**20:.0f} MiB free, the merged model needs {need_bytes / 2**20:.0f} MiB",
+                "free some, or point TMPDIR to a larger disk",
+            )
+        self.folder = Path(tempfile.mkdtemp(prefix="edgekit-merged-"))
+        self._gone = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+
+    def remove(self) -> None:
+        self._gone()
+
+
+def open_merged(
+    recipe: Recipe,
+    open_base: OpenBase,
+    open_folder: Callable[[Path], SourceModel],
+    progress: Progress,
+    *,
+    weights: bool,
+) -> SourceModel:
+    """The merged model, in a temporary folder that lives as long as the value returned and its copies.
+
+    Without `weights` its weight files are of the right size and hold zeros, which take no room: to plan by.
+    BadAdapter where the base is not found, is quantized, or is another architecture's.
+    """
+    with _prepared(recipe, open_base) as prepared:
+        scratch = Scratch(adapters.writing.total_bytes(prepared.layout) if weights else 0)
+        try:
+            prepared.write(scratch.folder, progress, weights=weights)
+            model = open_folder(scratch.folder)
+        except BaseException:
+            scratch.remove()
+            raise
+    merged = Merged(prepared.base, recipe.parts, recipe.combination, scratch)
+    return replace(model, merged=merged, evidence=(*model.evidence, *prepared.told()))
+
+
+def write_merged(
+    recipe: Recipe, open_base: OpenBase, folder: Path, progress: Progress
+) -> tuple[Merged, tuple[str, ...]]:
+    """The merged model's files in `folder`, with what was done, in words."""
+    with _prepared(recipe, open_base) as prepared:
+        prepared.write(folder, progress, weights=True)
+        return Merged(prepared.base, recipe.parts, recipe.combination, None), prepared.told()
+
+
+def merged_bytes(recipe: Recipe, open_base: OpenBase) -> int:
+    """How large the merged weights will be."""
+    with _prepared(recipe, open_base) as prepared:
+        return adapters.writing.total_bytes(prepared.layout)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    recipe: Recipe
+    base: SourceModel
+    layout: adapters.Layout
+    head: Head | None
+
+    def told(self) -> tuple[str, ...]:
+        """Evidence lines."""
+        names = ", ".join(
+            f"{each.source}{f' x {each.weight:g}' if each.weight != 1 else ''}" for each in self.recipe.parts
+        )
+        lines = [f"merged: adapter {names} into {self.base.source}, {self.layout.changed} tensors changed"]
+        if self.layout.unties:
+            lines.append("the output is no longer tied to the input embedding: the adapter changes only one of them")
+        if self.layout.vocabulary is not None:
+            lines.append(f"{self.layout.vocabulary} rows of vocabulary, as the adapter has them")
+        if self.head is not None:
+            lines.append(f"{self.head.architecture} with {self.head.labels} labels, which an adapter does not name")
+        return (*lines, *self.layout.notes)
+
+    def write(self, folder: Path, progress: Progress, *, weights: bool) -> None:
+        assert self.base.folder is not None
+        own = self.recipe.parts[0].folder
+        reader = any(
+            (own / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json")
+        )
+        for name in TOKENIZER_FILES:
+            _copy((own if reader else self.base.folder) / name, folder / name)
+        template = own / "chat_template.jinja"
+        if template.is_file():
+            _copy(template, folder / template.name)
+        for relative in self.base.files:
+            if relative.name not in TOKENIZER_FILES and relative.name != "config.json" and not _is_weights(relative):
+                _copy(self.base.folder / relative, folder / relative)
+        for name in (*_BESIDE_THE_MODEL, *(path.name for path in self.base.folder.glob("LICEN[SC]E*"))):
+            _copy(self.base.folder / name, folder / name)
+        (folder / "config.json").write_text(json.dumps(self._config(), indent=2) + "\n", encoding="utf-8")
+        if weights:
+            adapters.write_weights(self.layout, folder, progress)
+        else:
+            adapters.sparse_weights(self.layout, folder)
+
+    def _config(self) -> dict[str, Any]:
+        assert self.base.folder is not None
+        config = read_json(self.base.folder / "config.json")
+        if self.layout.unties:
+            config["tie_word_embeddings"] = False
+        if self.layout.vocabulary is not None:
+            config["vocab_size"] = self.layout.vocabulary
+        if self.head is not None:
+            names = {str(index): f"LABEL_{index}" for index in range(self.head.labels)}
+            config |= {"architectures": [self.head.architecture], "id2label": names}
+            config["label2id"] = {name: int(index) for index, name in names.items()}
+        return config
+
+
+@contextmanager
+def _prepared(recipe: Recipe, open_base: OpenBase) -> Iterator[_Prepared]:
+    """Everything opened, checked and laid out; nothing written."""
+    configs = [_config_of(part) for part in recipe.parts]
+    base = _found_base(recipe, configs, open_base)
+    _check_base(base)
+    assert base.folder is not None
+    with ExitStack() as opened:
+        given = [
+            adapters.Weighted(
+                opened.enter_context(adapters.Adapter.open(part.folder, config, allow_pickle=recipe.allow_pickle)),
+                part.weight,
+            )
+            for part, config in zip(recipe.parts, configs, strict=True)
+        ]
+        head = exchanged_head(base, given)
+        store = opened.enter_context(open_checkpoint(base))
+        told = adapters.Base(
+            path=base.source,
+            folder=base.folder,
+            store=store,
+            shards=_shards(base),
+            config=base.config,
+            decodes=base.task == "causal-lm" and head is None,
+            **({"keeps": head.keeps} if head is not None else {}),
+        )
+        layout = adapters.laid_out(told, given, recipe.combination)
+        if head is not None:
+            head.check(base, layout)
+        yield _Prepared(recipe, base, layout, head)
+
+
+def _config_of(part: AdapterPart) -> adapters.AdapterConfig:
+    path = part.folder / CONFIG
+    if not path.is_file():
+        raise BadAdapter(f"{part.source} has no {CONFIG}", "name the folder that save_pretrained() wrote")
+    return adapters.AdapterConfig.parse(read_json(path), part.source)
+
+
+def _found_base(recipe: Recipe, configs: Sequence[adapters.AdapterConfig], open_base: OpenBase) -> SourceModel:
+    first, config = recipe.parts[0], configs[0]
+    if recipe.base is not None:
+        named, revision = recipe.base, None
+    elif config.base is not None:
+        near = first.folder / config.base
+        named, revision = config.base, config.revision
+        if not Path(named).exists() and near.is_dir():
+            named = str(near)
+        if Path(named).exists():
+            revision = None
+    else:
+        raise BadAdapter(f"{first.source} does not say what its base is", "give it with --base")
+    if Path(named).is_dir() and is_adapter(Path(named)):
+        raise BadAdapter(f"{named}, the base of {first.source}, is an adapter itself", "edgekit merge it first")
+    try:
+        return open_base(named, revision)
+    except (ModelNotFound, HubUnreachable) as error:
+        raise BadAdapter(
+            f"the base of {first.source} is not found: {error.message}",
+            "give it with --base FOLDER, a folder or a hub id",
+        ) from error
+
+
+def _check_base(base: SourceModel) -> None:
+    if base.format != "hf" or base.folder is None:
+        raise BadAdapter(
+            f"{base.source} is a model of format {base.format}: adapters are merged into a Hugging Face folder",
+            "give the full-precision base with --base",
+        )
+    if base.quantized is not None:
+        plain = unquantized_name(base)
+        raise BadAdapter(
+            f"{base.source} is quantized ({base.quantized}): merging into it would round the adapter away",
+            f"give the full-precision base with --base{f' {plain}' if plain else ''}",
+        )
+    if any(part == ".." for relative in base.files for part in relative.parts):
+        raise BadAdapter(
+            f"{base.source} keeps its encoder in a folder of its own",
+            "save it again with sentence-transformers 3 or newer",
+        )
+
+
+def unquantized_name(base: SourceModel) -> str:
+    """What a quantized base was made from, by its card, its configuration or its name; "" where nothing says it."""
+    assert base.folder is not None
+    card = base.folder / "README.md"
+    if card.is_file():
+        with card.open(encoding="utf-8", errors="replace") as file:
+            head = file.read(8192)
+        front = re.match(r"---\s*\n(.*?)\n---", head, re.DOTALL)
+        named = front and re.search(r"^base_model:\s*(?:\n\s*-\s*)?[\"']?([\w./-]+)", front[1], re.MULTILINE)
+        if named:
+            return named[1]
+    made_from = base.config.get("_name_or_path")
+    if isinstance(made_from, str) and made_from and made_from != base.source and not _FOUR_BIT.search(made_from):
+        return made_from
+    plain = _FOUR_BIT.sub("", base.source)
+    return plain if plain != base.source and "/" in plain and not Path(base.source).exists() else ""
+
+
+def _shards(base: SourceModel) -> list[tuple[str, list[Any]]]:
+    """The weight files with their tensors; of pickles one file, without what is no float."""
+    assert base.folder is not None
+    files = safetensors_files(base.folder)
+    if files:
+        return [(path.name, list(safetensors_header(path))) for path in files]
+    return [("model.safetensors", [info for info in base.tensors if info.dtype in FLOATS])]
+
+
+def _is_weights(path: Path) -> bool:
+    return path.suffix in (".safetensors", ".bin") or path.name.endswith(".index.json")
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """ "A=0.7,B=0.3" -> {"A": 0.7, "B": 0.3}; an adapter without a weight has 1. BadAdapter for what is no number."""
+    found: dict[str, float] = {}
+    for word in text.split(","):
+        name, _, weight = word.strip().rpartition("=") if "=" in word else (word.strip(), "", "1")
+        try:
+            value = float(weight)
+        except ValueError:
+            value = float("nan")
+        if not name or name in found or not -1e3 <= value <= 1e3 or value == 0:
+            raise BadAdapter(f"--adapters is {text!r}", "give each adapter once, with a weight: A=0.7,B=0.3")
+        found[name] = value
+    return found
+
+
+def base_config(raw: Mapping[str, Any]) -> str:
+    """What adapter_config.json names as the base, for messages."""
+    return str(raw.get("base_model_name_or_path") or "a base that it does not name")
