@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from edgekit.output import Output
 from edgekit.planner import Miss, Plan
 from edgekit.progress import Progress
 from edgekit.report import Report, Row, show, show_limit
+from edgekit.rules.traits import held_of
 from edgekit.strategies import Candidate, Rejection
 from edgekit.targets.local import Local
 
@@ -88,7 +90,7 @@ class Attempts:
                 shutil.rmtree(attempt.staged.folder.parent)
             figures = _figures(attempt.report)
             remaining, learnt = planner.after_miss(
-                candidate, _misses(attempt.report), remaining, figures, self._order.limits, plan.preferences
+                candidate, _misses(attempt.report), remaining, figures, self._limits(candidate), plan.preferences
             )
             rejections += learnt
         nearest = min(attempts, key=lambda attempt: _distance(attempt.report))
@@ -104,10 +106,13 @@ class Attempts:
         report = attempt.report.model_copy(update={"plan": summary})
         return bundle.seal(attempt.staged, report, golden, summary), report
 
+    def _limits(self, candidate: Candidate) -> Limits:
+        return held_of(candidate, self._order.limits, self._order.source.task)
+
     def _attempt(self, candidate: Candidate) -> Attempt:
-        order = self._order
+        order, limits = self._order, self._limits(candidate)
         self._progress.step(f"make {candidate.label}")
-        workdir = self._output.work / candidate.label.replace(" ", "-")
+        workdir = self._output.work / re.sub(r"[^\w.=-]+", "-", candidate.label)
         workdir.mkdir()
         strategy = strategies.load(candidate.strategy)
         artifact = strategy.make(candidate, order.source, order.setting.device, workdir, self._progress)
@@ -116,7 +121,7 @@ class Attempts:
             artifact,
             order.source,
             order.setting.device,
-            order.limits,
+            limits,
             self._created_utc,
             languages=order.languages,
             threads=order.app_threads,
@@ -131,21 +136,22 @@ class Attempts:
             artifact.baseline,
             workdir / "answers",
             Local(),
-            limit=validation.memory_limit(order.limits, order.setting.device),
+            limit=validation.memory_limit(limits, order.setting.device),
         )
         report = findings.build_report(
             staged.manifest,
             examined,
             offered(candidate.label, order.source, as_timed(order.setting, examined)) or candidate,
             order.setting.device,
-            order.limits,
+            limits,
             staged.folder,
             (*candidate.notes, *artifact.notes, *bundle.notes(staged.manifest, order.languages)),
             self._created_utc,
-        )
+        ).model_copy(update={"training": artifact.training})
         report = remembered(
-            "pack", report, staged.manifest, order.source, order.setting, order.threads, examined, order.history
-        )
+            "pack", report, staged.manifest, order.source, order.setting, order.threads, examined, order.history,
+            parameters=(artifact.source or order.source).parameters,
+        )  # fmt: skip
         return Attempt(candidate, staged, report)
 
     def _consult(self) -> validation.Original:
@@ -192,9 +198,12 @@ def remembered(
     threads: int,
     examined: validation.Examined,
     folder: Path | None,
+    *,
+    parameters: int | None = None,
 ) -> Report:
     """The report, after it was added to the history beside what had been predicted without history for this machine:
-    its instruction set decides what engines copy in memory, whatever the device of the bundle has.
+    its instruction set decides what engines copy in memory, whatever the device of the bundle has. `parameters` are
+    those of what was packed, None for the source's own.
     """
     if folder is None:
         return report
@@ -204,7 +213,8 @@ def remembered(
         measured_in = replace(as_timed(setting, examined), device=here, threads=threads, observations=())
         predicted = offered(manifest.strategy, source, measured_in)
     timed_tokens = examined.original.questions.latency_tokens
-    made = history.entry(command, report, manifest, setting.device, source.parameters, predicted, timed_tokens)
+    size = source.parameters if parameters is None else parameters
+    made = history.entry(command, report, manifest, setting.device, size, predicted, timed_tokens)
     note = history.append(folder, made)
     return report if note is None else report.model_copy(update={"notes": (*report.notes, note)})
 

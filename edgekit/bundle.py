@@ -17,10 +17,11 @@ from edgekit import __version__, manifest, runtimes
 from edgekit.chat_format import chat_format
 from edgekit.checkpoint.formats import SETUP_KEYS
 from edgekit.device import DeviceProfile
-from edgekit.errors import BadBundle, BadModel
+from edgekit.errors import BadBundle
 from edgekit.limits import Limits
 from edgekit.manifest import MANIFEST_NAME, FileEntry, Manifest, PlanSummary
 from edgekit.model import SourceModel, normalise_config, normalise_tokenizer_config
+from edgekit.model.companions import companion
 from edgekit.report import Report
 from edgekit.resources import use_python_runtime
 from edgekit.strategies import Artifact, TensorSignature
@@ -64,14 +65,16 @@ def stage(
     threads: int | None = None,
 ) -> Staged:
     """Lay the bundle out in `folder` (replacing what is there), with the wrappers for `languages` and a manifest that
-    says "failed" until proven. `threads` are those that wrappers run on the device unless an app says otherwise.
+    says "failed" until proven. `model` is what the user brought, and what the provenance names; all else is told of
+    what the artifact was made of. `threads` are those that wrappers run on the device unless an app says otherwise.
     """
+    packed = artifact.source or model
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(artifact.folder, folder, copy_function=_link_or_copy)
-    _copy_companions(model, folder)
+    _copy_companions(packed, folder)
     for language in languages:
         runtimes.assemble(language, folder / "runtime" / language)
-    draft = _draft(folder, artifact, model, device, limits, created_utc, threads)
+    draft = _draft(folder, artifact, packed, model, device, limits, created_utc, threads)
     (folder / MANIFEST_NAME).write_text(draft.to_json(), encoding="utf-8")
     return Staged(folder, artifact, draft)
 
@@ -165,10 +168,10 @@ def _link_or_copy(source: str, target: str) -> None:
 def _copy_companions(model: SourceModel, folder: Path) -> None:
     if model.folder is not None and model.format == "hf":
         for name in _COMPANIONS:
-            if (source := _companion(model.folder, name)) is not None:
+            if (source := companion(model.folder, name)) is not None:
                 shutil.copyfile(source, folder / name)
         for name, normalise in _NORMALISED.items():
-            if (source := _companion(model.folder, name)) is not None:
+            if (source := companion(model.folder, name)) is not None:
                 content = normalise(json.loads(source.read_bytes()))
                 if model.quantization is not None:  # the bundle's weights are packed otherwise
                     content = {key: value for key, value in content.items() if key not in SETUP_KEYS}
@@ -181,22 +184,11 @@ def _copy_companions(model: SourceModel, folder: Path) -> None:
         (folder / "chat_template.jinja").write_text(model.text.chat_template, encoding="utf-8")
 
 
-def _companion(folder: Path, name: str) -> Path | None:
-    """The file, if there is one; never one outside the model by a link, except in the hub cache's own store."""
-    path = folder / name
-    if not path.is_file():
-        return None
-    target, home = path.resolve(), folder.resolve()
-    store = home.parent.parent / "blobs"  # models--org--name/{snapshots/COMMIT, blobs}
-    if target.is_relative_to(home) or (home.parent.name == "snapshots" and target.is_relative_to(store)):
-        return target
-    raise BadModel(f"{path} is a link out of the model's folder, to {target}", "put the file itself there")
-
-
 def _draft(
     folder: Path,
     artifact: Artifact,
     model: SourceModel,
+    brought: SourceModel,
     device: DeviceProfile,
     limits: Limits,
     created_utc: str,
@@ -206,7 +198,7 @@ def _draft(
 
     candidate = artifact.candidate
     return Manifest(
-        name=model.name,
+        name=brought.name,
         task=model.task,
         kind=model.kind,
         engine=candidate.engine,
@@ -235,10 +227,10 @@ def _draft(
         ),
         plan=PlanSummary(chosen=candidate.label, tried=(), rejected=()),
         provenance=manifest.Provenance(
-            source=model.source,
-            revision=model.revision,
-            source_sha256=source_sha256(model),
-            licence=model.licence,
+            source=brought.source,
+            revision=brought.revision,
+            source_sha256=source_sha256(brought),
+            licence=brought.licence,
             tools=_tools(),
             created_utc=created_utc,
         ),
@@ -281,7 +273,7 @@ def _problem_type(model: SourceModel) -> Any:
 def _embedding(model: SourceModel) -> manifest.EmbeddingSpec | None:
     if model.task != "embedding":
         return None
-    width = int(model.config["hidden_size"])
+    width = int(model.config.get("hidden_size") or model.config["dim"])  # as DistilBERT calls it
     return manifest.EmbeddingSpec(pooling=model.pooling or "mean", normalize=model.normalize, width=width)
 
 

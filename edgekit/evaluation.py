@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import BadEvalData
+from edgekit.errors import BadEvalData, EdgekitError
 from edgekit.resources import sample_text, use_python_runtime
 
 if TYPE_CHECKING:
@@ -128,11 +128,12 @@ def _like(example: NDArray[np.generic], rng: np.random.Generator) -> NDArray[np.
     return drawn
 
 
-def read_eval(path: Path, model: SourceModel) -> EvalSet:
+def read_eval(path: Path, model: SourceModel, mismatch: type[EdgekitError] = BadEvalData) -> EvalSet:
     """The user's rows from a .jsonl or .csv file, checked against the task and the model's labels.
 
     Columns: text and label (text classification); text, or text_a, text_b and score (embedding); tokens and labels
-    (token classification); text (causal LM); image and label (image classification, paths beside the file).
+    (token classification); text (causal LM); image and label (image classification, paths beside the file). What is
+    wrong is raised as BadEvalData, labels that do not match as `mismatch`.
     """
     task = model.task
     if task not in COLUMNS:
@@ -145,10 +146,10 @@ def read_eval(path: Path, model: SourceModel) -> EvalSet:
     inputs, *label_columns = COLUMNS[task]
     _need(path, rows, inputs, task)
     origin = f"{path.name} ({len(rows)} rows)"
-    labels = _labels(path, rows, label_columns, model) if label_columns else None
+    labels = _labels(path, rows, label_columns, model, mismatch) if label_columns else None
     if task == "token-classification":
         words = tuple(_words(path, number, row[inputs]) for number, row in enumerate(rows, 1))
-        return EvalSet(origin, words=words, labels=_aligned(path, words, labels))
+        return EvalSet(origin, words=words, labels=_aligned(path, words, labels, mismatch))
     values = tuple(_text(path, number, row[inputs], inputs) for number, row in enumerate(rows, 1))
     if task == "image-classification":
         arrays = tuple({"pixel_values": _picture(path.parent / value, model)} for value in values)
@@ -212,12 +213,16 @@ def _words(path: Path, number: int, value: object) -> tuple[str, ...]:
 
 
 def _labels(
-    path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str], model: SourceModel
+    path: Path,
+    rows: Sequence[Mapping[str, object]],
+    columns: Sequence[str],
+    model: SourceModel,
+    mismatch: type[EdgekitError],
 ) -> tuple[str, ...] | tuple[tuple[str, ...], ...] | None:
     """Labels by name, all or none; a whole number stands for the model's label of that index."""
     column = columns[0]
     if model.config.get("problem_type") == "multi_label_classification" and any(column in row for row in rows):
-        raise BadEvalData(
+        raise mismatch(
             f"{path} labels rows for a model of independent labels", f"leave the column {column} out: agreement is told"
         )
     given = [row.get(column) is not None for row in rows]
@@ -225,37 +230,40 @@ def _labels(
         return None
     if not all(given):
         number = given.index(False) + 1
-        raise BadEvalData(f"{path}, row {number} has no {column}, though others have", "label all rows or none")
+        raise mismatch(f"{path}, row {number} has no {column}, though others have", "label all rows or none")
     if model.task != "token-classification":
-        return tuple(_label(path, number, row[column], model) for number, row in enumerate(rows, 1))
+        return tuple(_label(path, number, row[column], model, mismatch) for number, row in enumerate(rows, 1))
     tagged = []
     for number, row in enumerate(rows, 1):
         tags = row[column]
         tags = tags.split() if isinstance(tags, str) else tags
         if not isinstance(tags, list):
             raise BadEvalData(f"{path}, row {number}: labels is {tags!r}", "give a list of labels")
-        tagged.append(tuple(_label(path, number, tag, model) for tag in tags))
+        tagged.append(tuple(_label(path, number, tag, model, mismatch) for tag in tags))
     return tuple(tagged)
 
 
-def _label(path: Path, number: int, value: object, model: SourceModel) -> str:
+def _label(path: Path, number: int, value: object, model: SourceModel, mismatch: type[EdgekitError]) -> str:
     if isinstance(value, str) and value in model.labels:
         return value
     index = int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else -1
     if 0 <= index < len(model.labels):
         return model.labels[index]
     known = ", ".join(model.labels[:8]) + (", ..." if len(model.labels) > 8 else "")
-    raise BadEvalData(f"{path}, row {number}: label {value!r} is not one of the model's", f"labels: {known}")
+    raise mismatch(f"{path}, row {number}: label {value!r} is not one of the model's", f"labels: {known}")
 
 
 def _aligned(
-    path: Path, words: tuple[tuple[str, ...], ...], labels: tuple[str, ...] | tuple[tuple[str, ...], ...] | None
+    path: Path,
+    words: tuple[tuple[str, ...], ...],
+    labels: tuple[str, ...] | tuple[tuple[str, ...], ...] | None,
+    mismatch: type[EdgekitError],
 ) -> tuple[tuple[str, ...], ...] | None:
     if labels is None:
         return None
     for number, (row_words, row_labels) in enumerate(zip(words, labels, strict=True), 1):
         if len(row_words) != len(row_labels):
-            raise BadEvalData(
+            raise mismatch(
                 f"{path}, row {number} has {len(row_words)} tokens and {len(row_labels)} labels", "one label a token"
             )
     return tuple(tuple(row) for row in labels)

@@ -196,7 +196,7 @@ def _advice(plan: Plan) -> list[str]:
             str(student.hidden),
             student.packed_as,
             show(student.bytes, "bytes"),
-            "edgekit does not train it yet",
+            "--data FILE trains it",
         )
     ]
     header = ("proposal", "parameters", "layers", "width", "packed as", "disk", "")

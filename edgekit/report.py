@@ -58,9 +58,50 @@ class Size(_Strict):
     size_bytes: int
 
 
+class CurvePoint(_Strict):
+    """The losses after `step` steps and `seconds` of training; `validation_loss` is None where none was taken."""
+
+    step: int
+    seconds: float
+    train_loss: float
+    validation_loss: float | None
+    learning_rate: float
+
+
+class TrainingRecord(_Strict):
+    """How a student was trained: on what, towards what, and how its losses went.
+
+    `origin` says where the examples came from; of `rows` of them `train_rows` were trained on, `validation_rows`
+    decided when to stop, and `held_out_rows` were kept from both. `losses` are named with their papers; `recipe` is what
+    the loop was given. `stopped` says why it ended, `best_step` whose weights the student has; `machine` what it ran on.
+    """
+
+    teacher: str
+    student: str
+    parameters: int
+    teacher_parameters: int
+    origin: str
+    rows: int
+    train_rows: int
+    validation_rows: int
+    held_out_rows: int
+    labelled: bool
+    losses: tuple[str, ...]
+    recipe: dict[str, bool | float | str | None]
+    curve: tuple[CurvePoint, ...]
+    best_step: int
+    best_loss: float
+    steps: int
+    seconds: float
+    stopped: str
+    remarks: tuple[str, ...]
+    machine: str
+
+
 class Report(_Strict):
     """What `validate` found. `series` hold the raw samples behind the figures, for charts; `device_is_host` says that
-    the machine that measured is the device itself; `sizes` are of the model file, largest first.
+    the machine that measured is the device itself; `sizes` are of the model file, largest first. `training` says how
+    the model was trained where it is a student of the one that it is compared with.
     """
 
     schema_version: Literal[1] = 1
@@ -80,6 +121,7 @@ class Report(_Strict):
     notes: tuple[str, ...]
     sizes: tuple[Size, ...] = ()
     plan: PlanSummary | None = None
+    training: TrainingRecord | None = None
     created_utc: str
 
     def to_json(self) -> str:

@@ -5,6 +5,7 @@ Pure: no I/O, no clock; the same inputs give the same plan. docs/planning.md tel
     order       what is tried first                     holding     limits against estimates
     remedies    what would have to change               advice      what would fit where nothing does
     learning    what a measurement teaches              values      Plan and its parts
+    sizing      how small a student has to be
 """
 
 from __future__ import annotations
@@ -21,18 +22,21 @@ from edgekit.planner.holding import Held, broken, counted_bytes, may_miss, ram_l
 from edgekit.planner.learning import after_miss, speaks_against
 from edgekit.planner.order import in_order
 from edgekit.planner.remedies import cached_tokens, remedy
+from edgekit.planner.sizing import DISTILL, fitting_spec
 from edgekit.planner.values import Known, Miss, Plan, Sibling
 from edgekit.rules import Case, Remark, remarks
-from edgekit.rules.traits import is_aggressive, is_quantized
+from edgekit.rules.traits import held_of, is_aggressive, is_quantized
 from edgekit.strategies import STRATEGIES, Candidate, Engine, Rejection, load
 
 __all__ = [
+    "DISTILL",
     "Known",
     "Miss",
     "Plan",
     "Sibling",
     "after_miss",
     "counted_bytes",
+    "fitting_spec",
     "plan",
     "propose",
     "ram_limit",
@@ -78,7 +82,7 @@ def plan(
     gathered = tuple(offers)
     proposed = [offer for offer in gathered if isinstance(offer, Candidate)]
     refused = [offer for offer in gathered if isinstance(offer, Rejection)]
-    doubts = {each.label: speaks_against(each, proposed, known, limits) for each in proposed}
+    doubts = {each.label: speaks_against(each, proposed, known, held_of(each, limits, model.task)) for each in proposed}
     kept, over, unusable = _held(proposed, case, engines, doubts)
     doubted = {each.label: names for each in kept if (names := may_miss(each, setting, limits))}
     told = [

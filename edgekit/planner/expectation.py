@@ -23,6 +23,8 @@ def expected_fidelity(candidate: Candidate, model: SourceModel, known: Sequence[
     measured = [f"{each.name} {each.measured:.3g}" for each in known if each.candidate == candidate.label]
     if measured:
         return f"measured before: {', '.join(measured[:2])}"
+    if candidate.student:
+        return "a student's: unknown until it is trained"
     if is_carried(candidate, model):
         return "the original's own weights"
     if not is_quantized(candidate):

@@ -26,6 +26,7 @@ Key = tuple[float | str, ...]
 # Of the logarithm of an interval that holds nineteen in twenty, which is two standard errors each way: what two
 # candidates each keep so that they tie where they differ by one standard error of a difference or less.
 _TELLING = 0.35
+_TIERS = 4
 
 
 def in_order(offers: Sequence[Candidate], case: Case, doubted: Callable[[Candidate], bool]) -> list[Candidate]:
@@ -41,6 +42,11 @@ def in_order(offers: Sequence[Candidate], case: Case, doubted: Callable[[Candida
 
 
 def _tier(candidate: Candidate, case: Case, doubted: Callable[[Candidate], bool]) -> int:
+    """A student comes after all that is made of the source itself."""
+    return _own_tier(candidate, case, doubted) + (_TIERS if candidate.student else 0)
+
+
+def _own_tier(candidate: Candidate, case: Case, doubted: Callable[[Candidate], bool]) -> int:
     model = case.model
     if is_aggressive(candidate, model, case.preferences) or doubted(candidate):
         return 3

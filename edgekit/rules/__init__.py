@@ -37,6 +37,7 @@ RULES: tuple[Rule, ...] = (
         detail=representation.fallbacks,
     ),
     Rule("embeddings", "model", representation.embeddings, (representation.EMBEDS,)),
+    Rule("student", "candidate", representation.student, (representation.STUDENT,)),
     Rule("base-model", "model", representation.base),
     Rule("shared-gpu", "device", hardware.shared_gpu),
     Rule("cpu-only", "device", hardware.cpu_only),

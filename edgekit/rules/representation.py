@@ -8,9 +8,11 @@ from edgekit.rules.traits import (
     FOUR_BIT_BELOW,
     LONG_PROMPT_TOKENS,
     SENSITIVE_LIMITS,
+    STUDENT_LIMITS,
     UNQUANTIZED_BITS,
     copied_bytes,
     embedding_parameters,
+    held_of,
     is_aggressive,
     is_carried,
     is_held_back,
@@ -25,6 +27,7 @@ _DOMINANT_SHARE = 0.4
 # Words by which a strategy's own note of the same matter is known; it knows the tensors, so it is told instead.
 SATURATES, CONVOLVES, REPACKS = "VNNI", "convolutions", "repacked for"
 NARROW, CARRIED, EMBEDS = "multiple of 256", "carried from", "weights are embeddings"
+STUDENT = "a student of"
 
 
 def _noted(case: Case, words: str) -> str | None:
@@ -177,3 +180,16 @@ def sensitive_limits(case: Case) -> str | None:
     held = tightened(case.limits, case.preferences, case.model.task)
     told = [f"--{name.replace('_', '-')} {getattr(held, name):g}" for name in SENSITIVE_LIMITS[case.model.task]]
     return f"--sensitivity high holds {', '.join(told)}"
+
+
+def student(case: Case) -> str | None:
+    """What a student is, that its figures are its shape's, and what it is held to where nobody said."""
+    candidate = case.candidate
+    assert candidate is not None
+    if not candidate.student:
+        return None
+    held = held_of(candidate, case.limits, case.model.task)
+    loosened = {name: limit for name, limit in STUDENT_LIMITS[case.model.task].items() if getattr(held, name) == limit}
+    flags = " ".join(f"--{name.replace('_', '-')} {limit:g}" for name, limit in loosened.items())
+    asked = f"; nobody asked for stricter ones, so its limits are those of students: {flags}" if flags else ""
+    return f"{_noted(case, STUDENT)}; every figure is estimated from its shape{asked}"

@@ -30,12 +30,36 @@ is one that nothing measures, and so would be missed by every bundle.
 """
 
 
+_STUDENT_CLASSIFIER = {"min_agreement": 0.9}
+STUDENT_LIMITS: Mapping[Task, Mapping[str, float]] = {
+    "causal-lm": {"max_kl": 1.0, "min_top1": 0.5},
+    "embedding": {"min_cosine": 0.9},
+    "tensors": {},
+    "text-classification": _STUDENT_CLASSIFIER,
+    "token-classification": _STUDENT_CLASSIFIER,
+    "image-classification": _STUDENT_CLASSIFIER,
+}
+"""What is held of a student's own figures where the user asked nothing: it is another model than its teacher, and says
+so; these tell one that learnt from one that did not.
+"""
+
+
 def tightened(limits: Limits, preferences: Preferences, task: Task) -> Limits:
     """The limits that are held: with sensitivity "high" stricter ones for those of the task left at their default."""
     if preferences.sensitivity != "high":
         return limits
     asked = limits.changed()
     return replace(limits, **{name: value for name, value in SENSITIVE_LIMITS[task].items() if name not in asked})  # type: ignore[arg-type]
+
+
+def held_of(candidate: Candidate, limits: Limits, task: Task) -> Limits:
+    """The limits that are held of this candidate: a student's answers are its own, so that limits on fidelity which
+    nobody asked for are those of STUDENT_LIMITS.
+    """
+    if not candidate.student:
+        return limits
+    asked = limits.changed()
+    return replace(limits, **{name: value for name, value in STUDENT_LIMITS[task].items() if name not in asked})  # type: ignore[arg-type]
 
 
 def task_engine(task: str) -> Engine:
@@ -48,15 +72,17 @@ def is_quantized(candidate: Candidate) -> bool:
 
 
 def is_carried(candidate: Candidate, model: SourceModel) -> bool:
-    """Whether the candidate's type holds the source's own quantized weights without another loss."""
+    """Whether the candidate's type holds the source's own quantized weights, which no student has, without a loss."""
     lossless = model.quantization.lossless if model.quantization is not None else ""
-    return lossless != "" and lossless in candidate.options.values()
+    return lossless != "" and lossless in candidate.options.values() and not candidate.student
 
 
 def is_requantized(candidate: Candidate, model: SourceModel) -> bool:
     """Whether weights that are quantized already would be rounded a second time, onto another grid."""
     stored = model.quantization
-    return stored is not None and stored.lossless != "" and is_quantized(candidate) and not is_carried(candidate, model)
+    if stored is None or stored.lossless == "" or candidate.student:
+        return False
+    return is_quantized(candidate) and not is_carried(candidate, model)
 
 
 def is_aggressive(candidate: Candidate, model: SourceModel, preferences: Preferences) -> bool:

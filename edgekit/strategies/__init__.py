@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgekit.device import DeviceProfile
     from edgekit.model import SourceModel
     from edgekit.progress import Progress
+    from edgekit.report import TrainingRecord
 
 FP32_BITS = 32.0
 """`faithfulness` of an unquantized model."""
@@ -32,7 +33,8 @@ class Candidate:
     `faithfulness` orders candidates of one model: expected bits kept per weight, 32 for fp32.
     An estimate without grounds is None, which prints as "unknown". `min_isa` is as in Artifact; empty asks nothing.
     `ram_bytes` is the peak of `memory`. `latency_ms` is at the length that is timed, `latency_at` at each asked length
-    (encoders) and `ttft_at` the time to the first token after a prompt of each asked length (decoders).
+    (encoders) and `ttft_at` the time to the first token after a prompt of each asked length (decoders). `student` tells
+    in words the smaller model that it is made of; it is empty where that is the source itself.
     """
 
     strategy: str
@@ -51,6 +53,7 @@ class Candidate:
     work: Work | None = None
     notes: tuple[str, ...] = ()
     min_isa: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    student: str = ""
 
     @property
     def label(self) -> str:
@@ -130,7 +133,8 @@ class Artifact:
     `engine_tokenizes` is False where the engine's own tokenizer does not give the source's ids on every text, so that
     tokenizer.json must do it; `unicode_form` is what text must be brought to before the engine's tokenizer sees it.
     `min_isa` maps an architecture ("x86_64", "aarch64") to the ISA features without which it must not be run.
-    `source` is what the files were made of where that is not the model that the user brought (a student).
+    `source` is what the files were made of where that is not the model that the user brought (a student), and
+    `training` how that was trained.
     """
 
     candidate: Candidate
@@ -144,6 +148,7 @@ class Artifact:
     engine_tokenizes: bool = True
     unicode_form: Literal["NFC"] | None = None
     source: SourceModel | None = None
+    training: TrainingRecord | None = None
 
 
 class Strategy(Protocol):
@@ -164,6 +169,7 @@ STRATEGIES: Mapping[str, str] = {
     "onnx-int8": "edgekit.strategies.onnx.int8",
     "onnx-fp32": "edgekit.strategies.onnx.fp32",
     "gguf": "edgekit.strategies.gguf",
+    "distill": "edgekit.strategies.distill",
 }
 
 

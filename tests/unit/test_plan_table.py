@@ -131,7 +131,7 @@ def test_rules_advice_and_the_proposal_are_printed() -> None:
     told = plan_text(plan(source, asked(), limits, offers, BOTH, data_at_hand=True))
     assert "no candidate can hold every limit" in told
     assert "what would fit:\n  a lower bit width" in told
-    assert "edgekit does not train it yet" in told
+    assert "--data FILE trains it" in told
     assert "[base-model]" in told
 
 

@@ -29,6 +29,7 @@ from edgekit.strategies import Candidate
 INT8 = candidate(8, 1, "onnxruntime")
 Q4_0 = candidate(4.5, 1, options={"preset": "Q4_0"})
 Q8 = candidate(8.5, 1)
+STUDENT = candidate(8.5, 1, strategy="distill", student="small", notes=("a student of m: small",))
 GPU = Gpu(name="Big GPU")
 CARD = Gpu(name="card", shared_memory=False)
 SENSITIVE = Preferences(sensitivity="high")
@@ -79,6 +80,10 @@ BITES: dict[str, list[tuple[Case, str]]] = {
     "repack": [(case(copying(2**21)), "copies such blocks into this CPU's order")],
     "narrow-rows": [(case(replace(Q8, notes=(NARROW_NOTE,))), "no multiple of 256")],
     "embeddings": [(case(model=MOSTLY_WORDS), "the embedding table is 60% of the weights")],
+    "student": [
+        (case(STUDENT), "a student of m: small; every figure is estimated from its shape; nobody asked for stricter"),
+        (case(STUDENT, limits=Limits(max_kl=0.2)), "those of students: --min-top1 0.5"),
+    ],
     "base-model": [(case(), "no chat template is invented")],
     "shared-gpu": [(case(setting=asked(gpu=GPU)), "Big GPU shares the memory")],
     "cpu-only": [(case(setting=asked(gpu=CARD)), "runs on the CPU")],
@@ -129,6 +134,7 @@ SILENT: dict[str, list[Case]] = {
     "repack": [case(Q4_0), case(copying(0)), case(replace(Q8, work=Work((MemoryTerm("file", 9, "file"),), {})))],
     "narrow-rows": [case(Q8), case(replace(Q8, notes=("another note",)))],
     "embeddings": [case(), case(model=FEW_WORDS)],
+    "student": [case(Q8)],
     "base-model": [case(model=replace(model(), kind="chat")), case(model=model("embedding"))],
     "shared-gpu": [case(), case(setting=asked(gpu=CARD))],
     "cpu-only": [case(), case(setting=asked(gpu=GPU))],

@@ -214,6 +214,11 @@ def _encoder_metadata(model: SourceModel, config: Mapping[str, Any]) -> Metadata
         raise UnsupportedModel(f"config.json: the engine's bert does not have activation {activation!r}, only 'gelu'")
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise UnsupportedModel("config.json: the engine's bert has absolute positions only")
+    if config.get("pruned_heads"):
+        raise UnsupportedModel(
+            "config.json: heads were pruned (pruned_heads), and the engine's bert has as many as span its width",
+            "pack it as onnx-int8, or prune the width with the heads",
+        )
     if model.pooling not in POOLING:
         raise UnsupportedModel(f"the engine cannot pool by {model.pooling}", f"it can by {', '.join(POOLING)}")
     return {

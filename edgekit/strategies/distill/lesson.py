@@ -1,0 +1,50 @@
+"""What a student is taught from: the examples as tensors, and which of them are kept from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.errors import NoData
+from edgekit.model import SourceModel, Training
+from edgekit.training.batches import Example, Split, split
+from edgekit.training.tasks import encoded, pad_id
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """`examples` in the order of the training's rows, with `labels` by class where there are any, and their `parts`."""
+
+    examples: Sequence[Example]
+    labels: Sequence[NDArray[np.int64]] | None
+    parts: Split
+    pad: int
+
+
+def parted(training: Training) -> Split:
+    """Which rows are trained on, which decide when to stop, and which are held out from both: by the rows and the seed
+    alone. Equal inputs fall on the same side. TooLittleData where there are not enough.
+    """
+    if not len(training):
+        raise NoData(f"{training.origin}: there is nothing to train on", "give --data a file with rows")
+    groups: Sequence[Hashable] = training.texts or training.words or [_digest(each) for each in training.arrays]
+    return split(len(training), training.seed, groups)
+
+
+def lesson(teacher: SourceModel, training: Training, most_tokens: int) -> Lesson:
+    """The training's rows for `teacher`; the errors of `parted` and of `edgekit.training.tasks.encoded`."""
+    parts = parted(training)  # before anything is tokenized
+    examples, labels = encoded(teacher, training, most_tokens)
+    return Lesson(examples, labels, parts, pad_id(teacher))
+
+
+def _digest(example: Example) -> bytes:
+    digest = hashlib.sha256()
+    for name in sorted(example):
+        array = np.ascontiguousarray(example[name])
+        digest.update(f"{name}\0{array.dtype}\0{array.shape}\0".encode() + array.tobytes())
+    return digest.digest()
