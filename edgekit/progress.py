@@ -29,6 +29,14 @@ class Silent:
         pass
 
 
+class Unwatched(Silent):
+    """Progress of a command that nobody watches: steps are silent, what takes long for an unseen reason is told."""
+
+    def remark(self, text: str) -> None:
+        sys.stderr.write(f"edgekit: {text}\n")
+        sys.stderr.flush()
+
+
 class Bars:
     """One line a step, with a bar where the total is known; finished steps stay with their seconds."""
 
@@ -57,9 +65,9 @@ class Bars:
 
 @contextmanager
 def watch() -> Iterator[Progress]:
-    """Bars on stderr if it is a terminal, else silence."""
+    """Bars on stderr if it is a terminal, else silence but for remarks."""
     if not sys.stderr.isatty():
-        yield Silent()
+        yield Unwatched()
         return
     from rich.console import Console
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn

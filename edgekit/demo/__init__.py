@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import webbrowser
 from collections.abc import Iterator
@@ -54,14 +55,21 @@ def demo(bundle: str | Path, *, port: int = 0, host: str = LOOPBACK, progress: P
     return Demo(manifest, Server(resources, port, host))
 
 
-def export(bundle: str | Path, out: str | Path, *, progress: Progress | None = None) -> Path:
-    """Write the page and the bundle it runs into `out`. Raises as `demo`, and what writing a folder raises."""
+def export(bundle: str | Path, out: str | Path, *, force: bool = False, progress: Progress | None = None) -> Path:
+    """Write the page and the bundle it runs into `out`; a page that was written there before is replaced with `force`.
+    Raises as `demo`, and what writing a folder raises.
+    """
     _, resources = prepared(Path(bundle), progress or Silent())
-    return write(resources, Path(out))
+    return write(resources, Path(out), force=force)
 
 
 def told_export(written: Path) -> str:
-    return f"page: {written}\nserve it with the headers in {HEADERS_FILE}: without the first two, wasm has one thread"
+    folder = shlex.quote(str(written))
+    return (
+        f"page: {written}\n"
+        f"look at it with: python3 -m http.server --bind {LOOPBACK} --directory {folder} 8000\n"
+        f"a server that sends the headers in {HEADERS_FILE} gives it more than one thread"
+    )
 
 
 def prepared(bundle: Path, progress: Progress) -> tuple[Manifest, dict[str, Resource]]:
@@ -90,7 +98,9 @@ def should_open(wanted: bool, unwanted: bool) -> bool:
 
 def events(demo: Demo, *, show: bool) -> Iterator[dict[str, object]]:
     """For machines: where it is, before it is served; nothing more."""
-    yield {"url": demo.url, "bundle": demo.manifest.name, "status": demo.manifest.status}
+    elsewhere = demo.server.url_elsewhere
+    others = {"url_elsewhere": elsewhere} if elsewhere else {}
+    yield {"url": demo.url, **others, "bundle": demo.manifest.name, "status": demo.manifest.status}
     _shown_and_served(demo, show)
 
 
@@ -99,16 +109,18 @@ def told(demo: Demo, *, show: bool) -> Iterator[str]:
     manifest = demo.manifest
     verdict = "" if manifest.status == "passed" else ", which missed its limits (it was packed with --force)"
     what = plain(f"{manifest.name}: {manifest.strategy} for {manifest.device.title}")
-    yield f"{what}{verdict}\n{demo.url}  (Ctrl-C ends it)\n"
+    elsewhere = demo.server.url_elsewhere
+    others = f"{elsewhere}  from other machines\n" if elsewhere else ""
+    yield f"{what}{verdict}\n{demo.url}  (Ctrl-C ends it)\n{others}"
     _shown_and_served(demo, show)
-    yield "ended"
+    yield "\nended" if sys.stdout.isatty() else "ended"  # a terminal shows ^C where the cursor is
 
 
 def _shown_and_served(demo: Demo, show: bool) -> None:
     if not demo.server.is_private:
         sys.stderr.write(
-            "edgekit: whoever reaches this address can fetch the whole bundle; browsers on other machines give a page "
-            "that comes by http neither threads nor WebGPU\n"
+            "edgekit: warning: whoever reaches this address can fetch the whole bundle; browsers on other machines give "
+            "a page that comes by http neither threads nor WebGPU\n"
         )
     if show:
         webbrowser.open(demo.url)

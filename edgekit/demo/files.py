@@ -13,17 +13,20 @@ from edgekit.output import writing
 
 # In the format of the hosts that know one; others are told the same in their own.
 HEADERS_FILE = "_headers"
+# What tells a page that was written from any other folder.
+_MARKS = (HEADERS_FILE, "page/app.js", "bundle/edgekit.json")
 
 
-def write(resources: dict[str, Resource], out: Path) -> Path:
-    """Write what the server would give, at the same paths below `out`, and the headers it would send.
+def write(resources: dict[str, Resource], out: Path, *, force: bool = False) -> Path:
+    """Write what the server would give, at the same paths below `out`, and the headers it would send. What stands there
+    is replaced with `force`, if it is such a page.
 
     Raises OutputExists, OutputBusy, OutputUnwritable or NoSpace; nothing is then left.
     """
-    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-        raise OutputExists(f"{out} exists", "give another --export")
+    if not force and os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
+        raise OutputExists(f"{out} exists", "give another --export, or --force to replace it")
     need_bytes = sum(_size(resource) for resource in resources.values())
-    with writing(out, force=False, need_bytes=need_bytes) as target:
+    with writing(out, force=force, need_bytes=need_bytes, replaceable=_pages_only) as target:
         folder = target.work / "page"
         for place, resource in resources.items():
             file = folder / (place or "index.html")
@@ -34,6 +37,12 @@ def write(resources: dict[str, Resource], out: Path) -> Path:
                 file.write_bytes(resource.content)
         (folder / HEADERS_FILE).write_text(_headers(), encoding="utf-8")
         return target.commit(folder)
+
+
+def _pages_only(out: Path) -> OutputExists | None:
+    if out.is_dir() and not out.is_symlink() and all((out / name).is_file() for name in _MARKS):
+        return None
+    return OutputExists(f"{out} exists and is no page", "--force replaces those only; give another --export")
 
 
 def _size(resource: Resource) -> int:

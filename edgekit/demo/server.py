@@ -68,6 +68,15 @@ class Server(ThreadingHTTPServer):
         return f"http://{host or (f'[{self._host}]' if ':' in self._host else self._host)}:{self.server_port}/"
 
     @property
+    def url_elsewhere(self) -> str | None:
+        """What other machines reach it by; None where they do not, or where `url` is that already."""
+        if self._host not in ("0.0.0.0", "::"):  # noqa: S104
+            return None
+        address = _outward(self.address_family)
+        name = f"[{address}]" if ":" in address else address
+        return f"http://{name}:{self.server_port}/"
+
+    @property
     def is_private(self) -> bool:
         """Whether nothing but this machine reaches it."""
         return self._host == "localhost" or (_is_address(self._host) and ipaddress.ip_address(self._host).is_loopback)
@@ -227,6 +236,17 @@ def _opened(resource: Resource) -> IO[bytes] | None:
         file.close()
         return None
     return file
+
+
+def _outward(family: int) -> str:
+    """The address of this machine that others see, or else its name. Nothing is sent: the route alone is looked up."""
+    documentation = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((documentation, 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()
 
 
 def _is_address(name: str) -> bool:

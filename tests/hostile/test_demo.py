@@ -77,6 +77,8 @@ def test_mistakes_are_one_line_with_a_status_of_their_own(
             ("demo", str(tmp_path)): (27, "not a bundle"),
             ("demo", bundle, "--port", str(page.server.server_port)): (70, "is in use"),
             ("demo", bundle, "--port", "65536"): (2, "1 to 65535"),
+            ("demo", bundle, "--force"): (2, "give it with --export"),
+            ("demo", str(tmp_path / "nothing")): (27, "there is no"),
             ("demo", bundle, "--port", "http"): (2, "not a number"),
             ("demo", bundle, "--host", "203.0.113.1"): (2, "address of this machine"),
             ("demo", bundle, "--open", "--no-open"): (2, "exclude"),

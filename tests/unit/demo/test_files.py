@@ -33,6 +33,19 @@ def test_every_path_is_a_file(resources: dict[str, Resource], tmp_path: Path) ->
     assert told.index(PAGE_POLICY) < told.index("/bundle/*") < told.index(BUNDLE_POLICY)
 
 
+def test_force_replaces_a_page_and_nothing_else(resources: dict[str, Resource], tmp_path: Path) -> None:
+    (tmp_path / "edgekit").write_text("{}")
+    resources["page/app.js"] = resources["runtime/web.js"]
+    resources["bundle/edgekit.json"] = Resource(tmp_path / "edgekit", "application/json", "bundle")
+    out = write(resources, tmp_path / "out")
+    write(resources | {"more.js": resources["runtime/web.js"]}, out, force=True)
+    assert (out / "more.js").is_file()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "holiday.jpg").write_bytes(b"x")
+    with pytest.raises(OutputExists, match="is no page"):
+        write(resources, tmp_path / "photos", force=True)
+
+
 def test_nothing_is_replaced_and_nothing_is_left(resources: dict[str, Resource], tmp_path: Path) -> None:
     out = write(resources, tmp_path / "out")
     with pytest.raises(OutputExists, match="give another --export"):

@@ -259,3 +259,19 @@ def test_only_this_machine_unless_told_otherwise() -> None:
         for name in ("192.168.1.7", socket.gethostname(), "localhost:1", "[fe80::1]"):
             assert public.knows(name)
         assert not public.knows("evil.example")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_no_other_machine_is_told_of_an_address_that_is_this_machine_s(host: str) -> None:
+    server = Server({}, host=host)
+    server.server_close()
+    assert server.url_elsewhere is None
+
+
+def test_who_lets_others_in_is_told_the_address_that_they_use() -> None:
+    server = Server({}, host="0.0.0.0")
+    server.server_close()
+    assert server.url.startswith("http://127.0.0.1:")
+    assert server.url_elsewhere is not None
+    assert not server.url_elsewhere.startswith(("http://0.0.0.0", "http://127."))
+    assert server.url_elsewhere.endswith(f":{server.server_port}/")
