@@ -18,6 +18,12 @@ from edgekit.resources import runtime
 
 LANGUAGES = ("python", "js", "c", "java", "swift")
 NONE = "none"
+# Names that a wrapper goes by elsewhere.
+_KIN = {
+    "py": "python", "python3": "python", "javascript": "js", "typescript": "js", "ts": "js", "node": "js",
+    "nodejs": "js", "web": "js", "browser": "js", "wasm": "js", "c++": "c", "cpp": "c", "kotlin": "java",
+    "android": "java", "jvm": "java", "ios": "swift", "macos": "swift",
+}  # fmt: skip
 
 _C_FILES = ("edgekit.h", "CMakeLists.txt", "example.c", "README.md")
 # Where the two C files go in a wrapper that stands on them: (header, source).
@@ -46,17 +52,36 @@ class Wrapper:
 
 def parse(text: str) -> tuple[str, ...]:
     """ "python,js" -> ("python", "js"), each once, in the order of LANGUAGES; "none" -> (). Raises UsageError."""
+    if not text.strip(" ,"):
+        raise UsageError("--runtime names no language", f"choose of {_listed()}, with commas, or {NONE}")
     return checked([word.strip() for word in text.split(",")]) if text.strip() != NONE else ()
+
+
+def one(text: str) -> str:
+    """The one language that `edgekit runtime` writes. Raises UsageError."""
+    if "," in text:
+        raise UsageError(f"edgekit runtime writes one wrapper, and {text!r} names several", "run it once for each")
+    try:
+        return checked([text])[0]
+    except UsageError as error:
+        if text in _KIN:
+            raise
+        raise UsageError(error.message, f"choose one of {_listed()}") from None
 
 
 def checked(languages: Sequence[str]) -> tuple[str, ...]:
     """Those languages, each once, in the order of LANGUAGES. Raises UsageError for one that there is no wrapper for."""
     for each in languages:
         if each not in LANGUAGES:
+            known = f"choose of {_listed()}, with commas, or {NONE}"
             raise UsageError(
-                f"there is no runtime for {each!r}", f"choose of {', '.join(LANGUAGES)}, with commas, or {NONE}"
+                f"there is no runtime named {each!r}", f"did you mean {_KIN[each]}?" if each in _KIN else known
             )
     return tuple(each for each in LANGUAGES if each in languages)
+
+
+def _listed() -> str:
+    return ", ".join(LANGUAGES)
 
 
 def assemble(language: str, folder: Path) -> None:
