@@ -36,6 +36,7 @@ def pack(
     *,
     device: str = "host",
     out: str | None = None,
+    name: str | None = None,
     strategy: str = "auto",
     eval: str | None = None,  # noqa: A002
     calibration: str | None = None,
@@ -67,7 +68,7 @@ def pack(
     given = dict(locals())
     limits = flags.limits({name: given[name] for name in flags.LIMIT_FLAGS})
     preferences = flags.preferences(given)
-    languages = runtimes.parse(runtime)
+    languages, called = runtimes.parse(runtime), flags.name("--name", name)
     permits: Any = {
         name: flags.yes(f"--{name.replace('_', '-')}", given[name])
         for name in ("allow_pickle", "trust_remote_code", "force")
@@ -81,7 +82,7 @@ def pack(
         with watch() as progress:
             packed = pack_model(
                 model, device, out=out, strategy=strategy, eval_file=eval, calibration_file=calibration, limits=limits,
-                preferences=preferences, languages=languages, task=flags.task(task), revision=revision,
+                preferences=preferences, languages=languages, task=flags.task(task), revision=revision, name=called,
                 history=history, progress=progress, **permits,
             )  # fmt: skip
         value = {"bundle": str(packed.folder), "report": packed.report.model_dump(mode="json")}
@@ -243,7 +244,11 @@ def demo(
     open: str | bool = False,  # noqa: A002
     no_open: str | bool = False,
     export: str | None = None,
+    force: str | bool = False,
 ) -> Call:
+    replace = flags.yes("--force", force)
+    if replace and export is None:
+        raise UsageError("--force replaces what --export wrote before", "give it with --export DIR")
     number, show, hide = flags.port("--port", port), flags.yes("--open", open), flags.yes("--no-open", no_open)
     if show and hide:
         raise UsageError("--open and --no-open exclude one another", "give one of them, or none")
@@ -256,7 +261,7 @@ def demo(
 
         with watch() as progress:
             if export is not None:
-                written = page.export(bundle, export, progress=progress)
+                written = page.export(bundle, export, force=replace, progress=progress)
                 return Outcome({"page": str(written)}, page.told_export(written))
             found = page.demo(bundle, port=number, host=host or page.LOOPBACK, progress=progress)
         opens = page.should_open(show, hide)
@@ -291,7 +296,7 @@ def verify(bundle: str) -> Call:
 
 
 def runtime_(language: str, *, out: str | None = None, force: str | bool = False) -> Call:
-    (chosen,) = runtimes.checked([language])
+    chosen = runtimes.one(language)
     replace = flags.yes("--force", force)
 
     def start() -> Outcome:

@@ -63,6 +63,13 @@ def port(flag: str, text: str | None) -> int:
     return value
 
 
+def name(flag: str, text: str | None) -> str | None:
+    """What something is called; folders are named after it."""
+    if text is not None and (not text.strip(" .") or "/" in text or not text.isprintable()):
+        raise UsageError(f"{flag} is {text!r}", "give a word or two, without a slash")
+    return text
+
+
 def yes(flag: str, text: str | bool) -> bool:
     if str(text) not in ("True", "False"):
         raise UsageError(f"{flag} takes no value, but {text!r} follows it", f"write {flag} last, or {flag}=True")

@@ -28,7 +28,8 @@ MODEL is a Hugging Face or sentence-transformers folder, a hub id, an .onnx or a
 measured in the order of `edgekit plan` until one holds every limit; nothing is written if none does.
 
   --device DEVICE       a name or alias of `edgekit devices list`, a TOML file, or host (default: this machine)
-  --out DIR             where the bundle goes (default MODEL-DEVICE here); never overwritten without --force
+  --out DIR             where the bundle goes (default NAME-DEVICE here); never overwritten without --force
+  --name NAME           what the bundle is called (default: as the model)
   --strategy NAME       auto, onnx-int8, onnx-fp32, gguf, or one preset: gguf-Q4_K_M (default auto)
   --eval FILE           .jsonl or .csv: text; text,label; tokens,labels; image,label; text_a,text_b,score
   --calibration FILE    image,... rows to calibrate a convolution net on (default: drawn pictures)
@@ -123,6 +124,7 @@ $EDGEKIT_NODE, or else in edgekit/node in the user's cache folder; from then on 
   --open             show it in a browser       --no-open    do not (default: if there is a terminal and a screen)
   --host ADDRESS     listen there instead of on 127.0.0.1: whoever reaches it can fetch the whole bundle
   --export DIR       write the page, with the bundle, as files for a server of your own, and serve nothing
+  --force            replace what --export wrote there before
 
 Example:  edgekit demo my-encoder-pi5"""
 
