@@ -124,11 +124,18 @@ def encoded(
     if not len(training):
         raise NoData(f"{training.origin}: there is nothing to train on", "give --data a file with rows")
     if training.arrays:
-        return [dict(each) for each in training.arrays], _classes(model, training.labels)
+        return [_without_batch(each) for each in training.arrays], _classes(model, training.labels)
     if training.words:
         return _encoded_words(model, training, most_tokens)
     examples, _ = _encoded_texts(model, training.texts, most_tokens)
     return examples, _classes(model, training.labels)
+
+
+def _without_batch(arrays: Mapping[str, NDArray[Any]]) -> Example:
+    """Evaluation data has a batch axis of 1; one picture without it, [3, height, width], is taken as well."""
+    if all(each.ndim == 4 if name == "pixel_values" else each.shape[:1] == (1,) for name, each in arrays.items()):
+        return {name: each[0] for name, each in arrays.items()}
+    return dict(arrays)
 
 
 def pad_id(model: SourceModel) -> int:
