@@ -2,7 +2,7 @@
  * no function but its own. */
 import { Template } from "@huggingface/jinja";
 import { BadInput, words } from "./errors.js";
-import { isObject, show } from "./manifest.js";
+import { isObject, kind, show } from "./manifest.js";
 import { checkText } from "./text.js";
 
 /** @typedef {import("./index.d.ts").Message} Message */
@@ -29,7 +29,9 @@ export function render(template, messages, bosToken, eosToken) {
 
 /** @param {unknown} messages @returns {Record<string, unknown>[]} */
 function checkMessages(messages) {
-  if (!Array.isArray(messages) || !messages.length) throw new BadInput("there is no message");
+  if (!Array.isArray(messages))
+    throw new BadInput(`messages are ${kind(messages)}, expected a list of objects with role and content`);
+  if (!messages.length) throw new BadInput("there is no message");
   for (const message of messages) {
     if (!isObject(message) || !("role" in message) || !("content" in message))
       throw new BadInput(`a message is ${show(message)}, expected an object with role and content`);

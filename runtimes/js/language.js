@@ -1,7 +1,7 @@
 /** The calls of a bundle for a text engine (llama.cpp): a language model, or an encoder that embeds. */
 import { render } from "./chat.js";
 import { BadInput, LoadFailed, PromptTooLong, RunFailed, words, WrongTask } from "./errors.js";
-import { setting } from "./manifest.js";
+import { setting, show } from "./manifest.js";
 import { checkText, Encoder } from "./text.js";
 import { readTokenizer } from "./tokenizer.js";
 
@@ -106,7 +106,12 @@ export class LanguageModel {
   #answer(given, maxTokens, sampling, signal) {
     const ids = this.#checked(given);
     const most = maxTokens ?? Math.max(1, Math.min(DEFAULT_MAX_TOKENS, this.limit - ids.length));
-    if (!Number.isSafeInteger(most) || most < 1) throw new BadInput(`maxTokens is ${maxTokens}, expected 1 or more`);
+    if (!Number.isSafeInteger(most) || most < 1) throw new BadInput(`maxTokens is ${show(maxTokens)}, expected a whole number, 1 or more`);
+    if (ids.length >= this.limit)
+      throw new PromptTooLong(
+        `a prompt of ${ids.length} tokens ${ids.length > this.limit ? "exceeds" : "fills"} the context of ` +
+          `${this.limit}: shorten it`,
+      );
     if (ids.length + most > this.limit)
       throw new PromptTooLong(
         `a prompt of ${ids.length} tokens and up to ${most} of answer exceed the context of ${this.limit}:` +

@@ -133,6 +133,14 @@ export function show(value) {
   return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "?").slice(0, 100);
 }
 
+/** What a value is, in a message: "number", "null", "Uint8Array".
+ *
+ * @param {unknown} value */
+export function kind(value) {
+  if (typeof value !== "object" || value === null) return value === null ? "null" : typeof value;
+  return String(value.constructor?.name ?? "object");
+}
+
 /** @param {unknown} value @returns {value is Record<string, unknown>} */
 export function isObject(value) {
   return typeof value === "object" && value !== null && !Array.isArray(value);

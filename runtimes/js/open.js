@@ -1,6 +1,7 @@
 /** Opening a bundle: everything that can be refused is refused before the engine is imported. */
 import { BadInput, Cancelled, LoadFailed, MemoryBudget, RuntimeFailure, UnsupportedDevice, words } from "./errors.js";
 import { show } from "./manifest.js";
+import { checkOptions } from "./options.js";
 
 /** @typedef {import("./index.d.ts").OpenOptions} OpenOptions */
 /** @typedef {import("./session.js").Session} Session */
@@ -21,6 +22,8 @@ import { show } from "./manifest.js";
  * @property {Record<string, Refusing>} [refuse] what an engine cannot run here, told by the manifest alone
  */
 
+const VERIFY_OPTIONS = ["signal", "onProgress"];
+const OPEN_OPTIONS = ["threads", "memoryBudget", "lowMemory", "verify", "backend", "wasmPaths", ...VERIFY_OPTIONS];
 const BACKENDS = ["auto", "cpu", "webgpu"];
 const MIB = 2 ** 20;
 // What llama.cpp takes at the most; far beyond it the engines end the process.
@@ -29,7 +32,8 @@ const PACKAGES = "@huggingface/tokenizers @huggingface/jinja";
 
 /** @param {Platform} platform @param {string | URL} bundle @param {OpenOptions} options @returns {Promise<Session>} */
 export async function openBundle(platform, bundle, options) {
-  checkOptions(options);
+  checkOptions(options, OPEN_OPTIONS);
+  checkValues(options);
   const calls = loadCalls(); // while the bundle's files are read
   /** @type {string[]} */
   const notes = [];
@@ -61,7 +65,9 @@ export async function openBundle(platform, bundle, options) {
 
 /** @param {Platform} platform @param {string | URL} bundle @param {Opening} options
  * @returns {Promise<Manifest>} */
-export async function verifyBundle(platform, bundle, { signal, onProgress }) {
+export async function verifyBundle(platform, bundle, options) {
+  checkOptions(options, VERIFY_OPTIONS);
+  const { signal, onProgress } = options;
   const check = { verify: true, all: true, signal, onProgress };
   return (await cancellable(signal, () => platform.openFiles(bundle, check))).manifest;
 }
@@ -97,7 +103,7 @@ function named(error, signal) {
 }
 
 /** @param {OpenOptions} options */
-function checkOptions({ threads, memoryBudget, backend }) {
+function checkValues({ threads, memoryBudget, backend }) {
   for (const [name, value] of Object.entries({ threads, memoryBudget }))
     if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1))
       throw new BadInput(`${name} is ${show(value)}, expected 1 or more`);

@@ -4,6 +4,7 @@ import { BadInput, WrongTask } from "./errors.js";
 import { Flights } from "./flight.js";
 import { readGoldens, replay } from "./goldens.js";
 import { show } from "./manifest.js";
+import { checkOptions } from "./options.js";
 import { checkStops, decodeUtf8, untilStop } from "./stream.js";
 
 /** @typedef {import("./index.d.ts").Session} Surface */
@@ -17,6 +18,9 @@ import { checkStops, decodeUtf8, untilStop } from "./stream.js";
 /** @typedef {import("./graph.js").Graph} Graph */
 /** @typedef {import("./language.js").LanguageModel} LanguageModel */
 /** @typedef {import("./engines/contract.d.ts").Sampling} Sampling */
+
+const CALL_OPTIONS = ["signal"];
+const ANSWER_OPTIONS = ["maxTokens", "temperature", "topP", "seed", "stop", ...CALL_OPTIONS];
 
 /** @implements {Surface} */
 export class Session {
@@ -108,6 +112,7 @@ export class Session {
    * @param {(signal: AbortSignal) => Promise<T>} work @returns {Promise<T>} */
   async #call(name, options, work) {
     this.#checkTask(name);
+    checkOptions(options, CALL_OPTIONS);
     return this.#flights.call(options?.signal, work);
   }
 
@@ -116,6 +121,7 @@ export class Session {
   #answer(name, options, start) {
     const begin = async () => {
       this.#checkTask(name);
+      checkOptions(options, ANSWER_OPTIONS);
       return this.#flights.begin(options.signal);
     };
     return new Answer(begin, async (signal) => {

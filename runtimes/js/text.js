@@ -1,6 +1,7 @@
 /** Text to the tensors an encoder takes: tokenizer.json, cut to a number of tokens. */
 import { Tokenizer } from "@huggingface/tokenizers";
 import { BadInput, LoadFailed, words } from "./errors.js";
+import { kind } from "./manifest.js";
 import { mend } from "./tokenizer-gaps.js";
 
 /** @typedef {import("./index.d.ts").Tensor} Tensor */
@@ -13,7 +14,7 @@ const PAD_TOKENS = ["[PAD]", "<pad>", "<|padding|>"];
 
 /** @param {unknown} text @returns {string} */
 export function checkText(text) {
-  if (typeof text !== "string") throw new BadInput(`a text is ${typeof text}, expected a string`);
+  if (typeof text !== "string") throw new BadInput(`a text is ${kind(text)}, expected a string`);
   const at = text.search(/\p{Cs}/u);
   if (at >= 0) throw new BadInput(`a text holds a lone surrogate at position ${at}: it is not valid Unicode`);
   return text;

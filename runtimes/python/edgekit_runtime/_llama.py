@@ -172,6 +172,9 @@ class Engine:
             max_tokens = max(1, min(DEFAULT_MAX_TOKENS, self._limit - len(ids)))
         if type(max_tokens) is not int or max_tokens < 1:
             raise BadInput(f"max_tokens is {max_tokens!r}, expected 1 or more")
+        if len(ids) >= self._limit:
+            does = "exceeds" if len(ids) > self._limit else "fills"
+            raise PromptTooLong(f"a prompt of {len(ids)} tokens {does} the context of {self._limit}: shorten it")
         if len(ids) + max_tokens > self._limit:
             raise PromptTooLong(
                 f"a prompt of {len(ids)} tokens and up to {max_tokens} of answer exceed the context of {self._limit}:"

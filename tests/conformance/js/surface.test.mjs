@@ -357,3 +357,26 @@ test("goldens that are wrong fail, and malformed ones are BundleInvalid", async 
     await assert.rejects((await opened(t, name)).selfTest(), failing("BundleInvalid"), name);
   await assert.rejects((await opened(t, "classifier")).selfTest(), failing("BundleInvalid"));
 });
+
+test("an option that nobody knows is refused, with the nearest that is known", async (t) => {
+  const told = (message) => (error) => error instanceof rt.BadInput && message.test(error.message);
+  await assert.rejects(rt.open(bundle("embedding"), { thread: 1 }), told(/"thread": did you mean threads\?$/));
+  await assert.rejects(rt.open(bundle("embedding"), "fast"), told(/options are string, expected an object/));
+  await assert.rejects(rt.verify(bundle("embedding"), { colour: 1 }), told(/"colour": there are signal, onProgress$/));
+  const session = await opened(t, "embedding");
+  await assert.rejects(session.embed("a", { sginal: null }), told(/did you mean signal\?$/));
+  await assert.rejects(session.embed("a", null), told(/options are null/));
+  await assert.rejects(session.embed(new Uint8Array(2)), told(/a text is Uint8Array, expected a string$/));
+});
+
+test("what is no prompt, no list of messages and no length is told by what it is", async (t) => {
+  const told = (name, message) => (error) => error.code === name && message.test(error.message);
+  const session = await opened(t, "chain");
+  const answer = (prompt, options) => collected(session.generate(prompt, options));
+  await assert.rejects(collected(session.chat("hello")), told("BadInput", /^messages are string, expected a list of/));
+  await assert.rejects(collected(session.chat(null)), told("BadInput", /^messages are null/));
+  await assert.rejects(answer(PROMPT, { max_tokens: 5 }), told("BadInput", /"max_tokens": did you mean maxTokens\?$/));
+  await assert.rejects(answer(PROMPT, { maxTokens: "5" }), told("BadInput", /maxTokens is "5", expected a whole number/));
+  await assert.rejects(answer("x".repeat(400)), told("PromptTooLong", /^a prompt of 401 tokens exceeds the context of 256: shorten it$/));
+  await assert.rejects(answer("x".repeat(255)), told("PromptTooLong", /^a prompt of 256 tokens fills the context of 256/));
+});
