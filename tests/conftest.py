@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from fixtures import c_runtime, c_text, java_runtime, js_runtime
 from fixtures.sshd import Server, serving
 
 _ROOT = Path(__file__).resolve().parents[1]
+
+# A shell starts what it puts into the background deaf to interrupts, and tests send those to programs of theirs.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,7 +19,7 @@ import java.util.Map;
  */
 public final class Overhead {
     private static final int TOKENS = 128;
-    private static final int WARM_UP = 20;
+    private static final int WARM_UP = 400; // the compilers have done their work, the heap has gone round
 
     private Overhead() {}
 
