@@ -5,7 +5,7 @@
 Without --bundle, all-MiniLM-L6-v2 is packed for this machine first. Overhead: one process a language calls the wrapper
 and the bare engine in turn (A B A B), on the same tensors of 128 tokens, one thread; the median of the paired
 differences over the bare median. Java's calls are timed once its machine is warm: 400 go before them. Cold start: from
-starting a process to its first embedding, every file hashed; a page's is from opening its address in a running Chromium.
+starting a process to its first embedding, every file hashed; a page's is from opening its address in a live Chromium.
 Bytes are what the app gets: the wrapper's own files, compiled and stripped where it is compiled, and beside them the
 engine's and the other packages that it needs.
 """
