@@ -30,13 +30,15 @@ _CALLS: Mapping[str, Mapping[str, str]] = {
         "tensors": "const outputs = await session.run({ name: { dtype, shape, data } }); // see edgekit.json",
     },
     "c": {
-        "embedding": 'edgekit_embed(session, "a text", vector, edgekit_embedding_width(session), &error);',
-        "text-classification": 'edgekit_classify(session, "a text", NULL, &labels, &error);',
-        "token-classification": 'edgekit_classify(session, "a text", NULL, &labels, &error);',
-        "image-classification": "edgekit_classify_pixels(session, rgb, height, width, &labels, &error);",
-        "causal-lm": 'edgekit_generate(session, "Once upon", NULL, on_text, NULL, &error);',
-        "chat": "edgekit_chat(session, messages, 1, NULL, on_text, NULL, &error);",
-        "tensors": "edgekit_run(session, inputs, input_count, &outputs, &error);",
+        "embedding": 'float vector[WIDTH]; edgekit_embed(session, "a text", vector, WIDTH, &error);',
+        "text-classification": 'edgekit_labels *labels; edgekit_classify(session, "a text", NULL, &labels, &error);',
+        "token-classification": 'edgekit_labels *labels; edgekit_classify(session, "a text", NULL, &labels, &error);',
+        "image-classification": "edgekit_labels *labels; "
+        "edgekit_classify_pixels(session, rgb, height, width, &labels, &error);",
+        "causal-lm": 'edgekit_generate(session, "Once upon", NULL, on_text, NULL, &error); // on_text: a callback',
+        "chat": 'edgekit_message hello = {"user", "Hello"}; '
+        "edgekit_chat(session, &hello, 1, NULL, on_text, NULL, &error);",
+        "tensors": "edgekit_outputs *outputs; edgekit_run(session, inputs, input_count, &outputs, &error);",
     },
     "java": {
         "embedding": 'float[] vector = session.embed("a text");',
@@ -44,7 +46,7 @@ _CALLS: Mapping[str, Mapping[str, str]] = {
         "token-classification": 'List<Label> labels = session.classify("a text"); // one a token',
         "image-classification": "List<Label> labels = session.classify(pixels); // best first",
         "causal-lm": 'session.generate("Once upon", new GenerateOptions().maxTokens(64), text -> show(text));',
-        "chat": 'session.chat(singletonList(Message.user("Hello")), new GenerateOptions(), text -> show(text));',
+        "chat": 'session.chat(Collections.singletonList(Message.user("Hello")), new GenerateOptions(), t -> show(t));',
         "tensors": "Map<String, Tensor> outputs = session.run(inputs);",
     },
     "swift": {
@@ -111,7 +113,7 @@ def _js(draft: Manifest, call: str) -> str:
     return f"""## JavaScript (in a page with {page}: runtime/js/README.md)
 
     cp -r runtime/js APP/edgekit && cd APP && npm install --install-links --ignore-scripts ./edgekit {node}
-    import {{ open }} from "edgekit-runtime";
+    import {{ open }} from "edgekit-runtime"; // in a module: app.mjs
     const session = await open("path/to/bundle");
     {call}
     await session.close();
@@ -119,12 +121,13 @@ def _js(draft: Manifest, call: str) -> str:
 
 
 def _c(draft: Manifest, call: str) -> str:
-    return f"""## C
+    width = draft.embedding.width if draft.embedding else 0
+    return f"""## C (cc -std=c11 -Iedgekit app.c edgekit/edgekit.c -ldl -lpthread -lm; edgekit/: a copy of runtime/c)
 
-    // cc -std=c11 -Iruntime/c app.c runtime/c/edgekit.c -ldl -lpthread -lm; runtime/c/example.c is such an app
-    edgekit_options_init(&options); options.engine_library = "{_LIBRARY[draft.engine]}";
-    if (edgekit_open(".", &options, &session, &error) != EDGEKIT_OK) fprintf(stderr, "%s\\n", error.message);
-    {call}
+    edgekit_session *session = NULL; edgekit_error error; edgekit_options options; edgekit_options_init(&options);
+    options.engine_library = "path/to/{_LIBRARY[draft.engine]}"; // NULL: where the system's loader finds it
+    if (edgekit_open("path/to/bundle", &options, &session, &error)) return puts(error.message);
+    {call.replace("WIDTH", str(width))}
     edgekit_free(session);
 """
 
@@ -132,9 +135,9 @@ def _c(draft: Manifest, call: str) -> str:
 def _java(draft: Manifest, call: str) -> str:
     return f"""## Java, Kotlin and Android
 
-    // Of the copy, in settings.gradle.kts: include(":edgekit"); project(":edgekit").projectDir = file("edgekit")
+    import dev.edgekit.*; import java.util.*; // settings.gradle.kts, with the copy in edgekit/: include(":edgekit")
     OpenOptions options = new OpenOptions().engineLibrary("{_LIBRARY[draft.engine]}");
-    try (Session session = Edgekit.open(".", options)) {{
+    try (Session session = Edgekit.open("path/to/bundle", options)) {{
         {call}
     }}
 """
@@ -144,9 +147,9 @@ def _swift(draft: Manifest, call: str) -> str:
     del draft
     return f"""## Swift
 
-    // Of the copy, in Package.swift: .package(path: "edgekit"); how the engine comes along: runtime/swift/README.md
+    // Of the copy, in Package.swift: .package(path: "edgekit"); how the engine comes along: edgekit/README.md
     import Edgekit
-    let session = try Session.open(".")
+    let session = try Session.open("path/to/bundle")
     {call}
     session.close()
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from fixtures.reports import report
 
 from edgekit import bundle_readme
 from edgekit.manifest import Manifest
+from edgekit.resources import runtime
 from edgekit.runtimes import LANGUAGES
 
 HEADINGS = {"python": "Python", "js": "JavaScript", "c": "C", "java": "Java", "swift": "Swift"}
@@ -45,6 +47,22 @@ def test_each_language_in_five_lines(tmp_path: Path, kind: str) -> None:
     assert "{" not in sections["Command"]
     assert "runtime/python/run.py" in sections["Command"]
     assert ("chat" in sections["C"]) == (kind == "chat")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_said_of_c_compiles(tmp_path: Path, kind: str) -> None:
+    """In a function that has what an app brings: its callback, its pixels, its tensors."""
+    (lines,) = re.findall(r"^## C [^\n]*\n\n((?:    .*\n)+)", readme(tmp_path, kind, ("c",)), re.MULTILINE)
+    (tmp_path / "app.c").write_text(
+        '#include <stdio.h>\n#include "edgekit.h"\n'
+        "int on_text(const char *text, void *user);\n"
+        "int app(const uint8_t *rgb, int height, int width, const edgekit_tensor *inputs, size_t input_count);\n"
+        "int app(const uint8_t *rgb, int height, int width, const edgekit_tensor *inputs, size_t input_count) {\n"
+        f"    (void)rgb, (void)height, (void)width, (void)inputs, (void)input_count;\n{lines}    return 0;\n}}\n"
+    )
+    command = ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I", str(runtime("c")), "app.c"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

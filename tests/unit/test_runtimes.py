@@ -146,3 +146,23 @@ def test_a_failure_leaves_nothing(own_sources: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         runtimes.write("c", tmp_path / "app" / "edgekit")
     assert list((tmp_path / "app").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("rust", "no runtime named 'rust' - choose one of python, js, c, java, swift"),
+        ("kotlin", "no runtime named 'kotlin' - did you mean java"),
+        ("node", "no runtime named 'node' - did you mean js"),
+        ("python,js", "writes one wrapper, and 'python,js' names several - run it once for each"),
+    ],
+)
+def test_one_wrapper_is_written_at_a_time(text: str, told: str) -> None:
+    assert runtimes.one("js") == "js"
+    with pytest.raises(UsageError, match=re.escape(told)):
+        runtimes.one(text)
+
+
+def test_no_language_is_none_by_name_only() -> None:
+    with pytest.raises(UsageError, match="--runtime names no language - choose of python"):
+        runtimes.parse("")
