@@ -233,6 +233,7 @@ def _draft(
             licence=brought.licence,
             tools=_tools(),
             created_utc=created_utc,
+            merged=_merged_from(brought),
         ),
         limits=_limits(model, limits),
     )
@@ -242,6 +243,12 @@ def _limits(model: SourceModel, limits: Limits) -> dict[str, float | int | None]
     """Those that were held; a context is a language model's alone."""
     has_context = model.task == "causal-lm"
     return {name: value for name, value in vars(limits).items() if has_context or name != "context_tokens"}
+
+
+def _merged_from(brought: SourceModel) -> manifest.MergedFrom | None:
+    from edgekit.model.digest import ingredients
+
+    return None if brought.merged is None else manifest.MergedFrom.model_validate(ingredients(brought.merged))
 
 
 def _model_bytes(artifact: Artifact) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import flags, runtimes, tables
-from edgekit.errors import BadProfile, EdgekitError, LimitMissed, UsageError
+from edgekit.errors import BadProfile, EdgekitError, LimitMissed, NoData, UsageError
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ def pack(
     strategy: str = "auto",
     eval: str | None = None,  # noqa: A002
     calibration: str | None = None,
+    data: str | None = None,
+    budget: str | None = None,
+    student: str | None = None,
     task: str | None = None,
     revision: str | None = None,
     prefer: str | None = None,
@@ -61,6 +64,9 @@ def pack(
     max_drop: str | None = None,
     max_slowdown: str | None = None,
     context: str | None = None,
+    base: str | None = None,
+    adapters: str | None = None,
+    combination: str | None = None,
     allow_pickle: str | bool = False,
     trust_remote_code: str | bool = False,
     force: str | bool = False,
@@ -69,6 +75,8 @@ def pack(
     limits = flags.limits({name: given[name] for name in flags.LIMIT_FLAGS})
     preferences = flags.preferences(given)
     languages, called = runtimes.parse(runtime), flags.name("--name", name)
+    training = flags.training(data, budget, student)
+    merging = flags.merging(base, adapters, combination)
     permits: Any = {
         name: flags.yes(f"--{name.replace('_', '-')}", given[name])
         for name in ("allow_pickle", "trust_remote_code", "force")
@@ -83,7 +91,7 @@ def pack(
             packed = pack_model(
                 model, device, out=out, strategy=strategy, eval_file=eval, calibration_file=calibration, limits=limits,
                 preferences=preferences, languages=languages, task=flags.task(task), revision=revision, name=called,
-                history=history, progress=progress, **permits,
+                history=history, progress=progress, merging=merging, **training, **permits,
             )  # fmt: skip
         value = {"bundle": str(packed.folder), "report": packed.report.model_dump(mode="json")}
         return Outcome(value, f"{to_text(packed.report)}\nbundle: {packed.folder}")
@@ -97,6 +105,9 @@ def plan(
     device: str = "host",
     strategy: str = "auto",
     eval: str | None = None,  # noqa: A002
+    data: str | None = None,
+    budget: str | None = None,
+    student: str | None = None,
     task: str | None = None,
     revision: str | None = None,
     prefer: str | None = None,
@@ -119,6 +130,9 @@ def plan(
     max_drop: str | None = None,
     max_slowdown: str | None = None,
     context: str | None = None,
+    base: str | None = None,
+    adapters: str | None = None,
+    combination: str | None = None,
     allow_pickle: str | bool = False,
     trust_remote_code: str | bool = False,
 ) -> Call:
@@ -126,6 +140,8 @@ def plan(
     limits = flags.limits({name: given[name] for name in flags.LIMIT_FLAGS})
     preferences = flags.preferences(given)
     detailed = flags.yes("--explain", explain)
+    training = flags.training(data, budget, student)
+    merging = flags.merging(base, adapters, combination)
     permits: Any = {
         name: flags.yes(f"--{name.replace('_', '-')}", given[name]) for name in ("allow_pickle", "trust_remote_code")
     }
@@ -137,9 +153,52 @@ def plan(
         with watch() as progress:
             made = plan_model(
                 model, device, strategy=strategy, eval_file=eval, limits=limits, preferences=preferences,
-                task=flags.task(task), revision=revision, history=history, progress=progress, **permits,
+                task=flags.task(task), revision=revision, history=history, progress=progress, merging=merging,
+                **training, **permits,
             )  # fmt: skip
         return Outcome(tables.plan_value(made), tables.plan_text(made, explain=detailed))
+
+    return Call(run)
+
+
+def distill(
+    teacher: str,
+    *,
+    data: str | None = None,
+    student: str | None = None,
+    budget: str | None = None,
+    temperature: str | None = None,
+    seed: str = "0",
+    out: str | None = None,
+    resume: str | bool = False,
+    task: str | None = None,
+    revision: str | None = None,
+    allow_pickle: str | bool = False,
+    trust_remote_code: str | bool = False,
+    force: str | bool = False,
+) -> Call:
+    given = dict(locals())
+    training = flags.training(data, budget, student)
+    softness, start_from = flags.temperature("--temperature", temperature), flags.seed("--seed", seed)
+    permits: Any = {
+        name: flags.yes(f"--{name.replace('_', '-')}", given[name])
+        for name in ("resume", "allow_pickle", "trust_remote_code", "force")
+    }
+    if data is None:
+        raise NoData("edgekit distill needs rows to train on", "give --data FILE; they need no labels")
+
+    def run() -> Outcome:
+        from edgekit.distilled_table import distilled_text
+        from edgekit.distilling import distill as distill_model
+        from edgekit.progress import watch
+
+        with watch() as progress:
+            made = distill_model(
+                teacher, **training, temperature=softness, seed=start_from, out=out, task=flags.task(task),
+                revision=revision, progress=progress, **permits,
+            )  # fmt: skip
+        value = {"student": str(made.folder), "training": made.record.model_dump(mode="json")}
+        return Outcome(value, distilled_text(made.record) + f"\nstudent: {made.folder}")
 
     return Call(run)
 
@@ -284,6 +343,37 @@ def inspect_(
     return Call(start)
 
 
+def merge(
+    adapter: str,
+    *,
+    out: str,
+    base: str | None = None,
+    adapters: str | None = None,
+    combination: str | None = None,
+    revision: str | None = None,
+    allow_pickle: str | bool = False,
+    trust_remote_code: str | bool = False,
+    force: str | bool = False,
+) -> Call:
+    merging = flags.merging(base, adapters, combination)
+    pickle, remote = flags.yes("--allow-pickle", allow_pickle), flags.yes("--trust-remote-code", trust_remote_code)
+    replace = flags.yes("--force", force)
+
+    def start() -> Outcome:
+        from edgekit.merging import merge as merge_adapter
+        from edgekit.progress import watch
+
+        with watch() as progress:
+            made = merge_adapter(
+                adapter, out=out, revision=revision, allow_pickle=pickle, trust_remote_code=remote, force=replace,
+                progress=progress, **merging,
+            )  # fmt: skip
+        value = {"model": str(made.folder), "made_of": made.made_of, "notes": list(made.told)}
+        return Outcome(value, "\n".join((*made.told, f"model: {made.folder}")))
+
+    return Call(start)
+
+
 def verify(bundle: str) -> Call:
     def start() -> Outcome:
         from edgekit.bundle import verify as verify_bundle
@@ -411,11 +501,13 @@ def targets_clean(name: str | None = None) -> Call:
 COMMANDS: dict[str, Callable[..., Call]] = {
     "pack": pack,
     "plan": plan,
+    "distill": distill,
     "validate": validate,
     "compare": compare,
     "run": run,
     "demo": demo,
     "inspect": inspect_,
+    "merge": merge,
     "verify": verify,
     "runtime": runtime_,
     "devices list": devices_list,

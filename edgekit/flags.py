@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from edgekit.errors import UsageError
 from edgekit.limits import Limits, Prefer, Preferences, Sensitivity
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 _SIZE_UNITS = {
     "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30,
 }  # fmt: skip
+_TIME_UNITS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
+MAX_DURATION_S = 30 * 24 * 3600
 MAX_LENGTHS = 8
 MAX_LENGTH_TOKENS = 2**20
 PREFERENCE_FLAGS = ("prefer", "sensitivity", "lengths", "threads")
+MAX_WEIGHT = 1000.0
 LIMIT_FLAGS = (
     "max_ram", "max_disk", "max_latency_ms", "min_tokens_per_s", "min_cosine", "min_neighbours", "min_agreement",
     "max_kl", "max_kl_p99", "min_top1", "max_perplexity_ratio", "max_drop", "max_slowdown", "context",
@@ -53,6 +56,19 @@ def whole(flag: str, text: str | None) -> int | None:
     if value is not None and (value != int(value) or value < 1):
         raise UsageError(f"{flag} is {text}", "give a whole number of at least 1")
     return None if value is None else int(value)
+
+
+def duration(flag: str, text: str | None) -> float | None:
+    """Seconds: "20min" -> 1200.0; s, min and h, and a bare number is seconds."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([a-z]*)", text)
+    if match is None or match[2] not in _TIME_UNITS:
+        raise UsageError(f"{flag} is {text!r}", "give a time: 90s, 20min, 1.5h")
+    seconds = float(match[1]) * _TIME_UNITS[match[2]]
+    if not 0 < seconds <= MAX_DURATION_S:
+        raise UsageError(f"{flag} is {text}", f"give more than 0 and at most {MAX_DURATION_S // 3600} hours")
+    return seconds
 
 
 def port(flag: str, text: str | None) -> int:
@@ -142,6 +158,31 @@ def lengths(flag: str, text: str | None) -> tuple[int, ...] | None:
     return tuple(found)
 
 
+def adapters(text: str | None) -> dict[str, float] | None:
+    """ "A=0.7,B=0.3" -> {"A": 0.7, "B": 0.3}; an adapter without a weight has 1."""
+    if text is None:
+        return None
+    found: dict[str, float] = {}
+    for word in text.split(","):
+        source, sign, weight = word.strip().rpartition("=")
+        source, weight = (source, weight) if sign else (weight, "1")
+        try:
+            value = float(weight)
+        except ValueError:
+            value = float("nan")
+        if not source or source in found or not 0 < abs(value) <= MAX_WEIGHT:
+            raise UsageError(f"--adapters is {text!r}", "give each adapter once, with a weight: A=0.7,B=0.3")
+        found[source] = value
+    return found
+
+
+def merging(base: str | None, adapters_: str | None, combination: str | None) -> dict[str, Any]:
+    """What `open_model` takes of --base, --adapters and --combination; what was not given is left out."""
+    chosen = choice("--combination", combination, ("cat", "linear"))
+    given = {"base": base, "adapters": adapters(adapters_), "combination": chosen}
+    return {key: value for key, value in given.items() if value is not None}
+
+
 def files(given: Mapping[str, str | None]) -> dict[str, Path]:
     """The files that are to be written, by flag; two flags never name the same one."""
     found: dict[str, Path] = {}
@@ -154,6 +195,35 @@ def files(given: Mapping[str, str | None]) -> dict[str, Path]:
         if same is not None:
             raise UsageError(f"{same} and {flag} both name {text}", "name two files")
         found[flag] = Path(text)
+    return found
+
+
+def temperature(flag: str, text: str | None) -> float | None:
+    value = number(flag, text)
+    if value is not None and not 0.1 <= value <= 100:
+        raise UsageError(f"{flag} is {text}", "give 0.1 to 100; 1 leaves the teacher's answers as they are")
+    return value
+
+
+def seed(flag: str, text: str) -> int:
+    value = number(flag, text) or 0.0
+    if value != int(value) or value >= 2**32:
+        raise UsageError(f"{flag} is {text}", "give a whole number below 4294967296")
+    return int(value)
+
+
+def training(data: str | None, budget: str | None, student: str | None) -> dict[str, Any]:
+    """What `pack` and `plan` take of --data, --budget and --student; what was not given is left out."""
+    from edgekit.model import StudentSpec
+
+    if data is None and (budget is not None or student is not None):
+        flag = "--budget" if budget is not None else "--student"
+        raise UsageError(f"{flag} is about training, and there is nothing to train on", "give --data FILE")
+    found: dict[str, Any] = {} if data is None else {"data_file": data}
+    if budget is not None:
+        found["budget_s"] = duration("--budget", budget)
+    if student is not None:
+        found["student"] = StudentSpec.parse(student)
     return found
 
 

@@ -150,13 +150,31 @@ class PlanSummary(_Strict):
     advice: tuple[str, ...] = ()
 
 
+class Ingredient(_Strict):
+    """What a merged model was made of: an adapter, or the base. `weight` is the adapter's beside others."""
+
+    source: str
+    revision: str | None
+    sha256: Sha256
+    weight: float = 1.0
+
+
+class MergedFrom(_Strict):
+    base: Ingredient
+    adapters: tuple[Ingredient, ...]
+    combination: Literal["cat", "linear"] = "cat"
+
+
 class Provenance(_Strict):
+    """`merged` is there where the source was an adapter; `source_sha256` is then over its and the base's digests."""
+
     source: str
     revision: str | None
     source_sha256: Sha256
     licence: str | None
     tools: dict[str, str]
     created_utc: str
+    merged: MergedFrom | None = None
 
 
 class Manifest(_Strict):

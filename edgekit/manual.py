@@ -8,11 +8,13 @@ _TOP = """edgekit: pack a trained model for an edge device, and prove that it fi
 
     edgekit pack MODEL --device DEVICE     choose, export, quantize, validate, write a bundle
     edgekit plan MODEL --device DEVICE     what pack would try, and what not and why; writes nothing
+    edgekit distill MODEL --data FILE      a smaller model, trained to answer alike, as a model folder
     edgekit validate BUNDLE --on TARGET    measure a bundle here, on an emulated CPU, over ssh or adb
     edgekit compare A B ...                lay bundles side by side
     edgekit run BUNDLE TEXT...             run a bundle as an app would
     edgekit demo BUNDLE                    a page that runs a bundle in your browser
     edgekit inspect MODEL|BUNDLE           what it is: task, family, tensors, files
+    edgekit merge ADAPTER --out DIR        a LoRA adapter and its base as one model folder
     edgekit verify BUNDLE                  check every hash and path
     edgekit runtime LANGUAGE               write the wrapper that an app embeds: python, js, c, java, swift
     edgekit devices list|show|detect|check the device profiles
@@ -30,13 +32,19 @@ measured in the order of `edgekit plan` until one holds every limit; nothing is 
   --device DEVICE       a name or alias of `edgekit devices list`, a TOML file, or host (default: this machine)
   --out DIR             where the bundle goes (default NAME-DEVICE here); never overwritten without --force
   --name NAME           what the bundle is called (default: as the model)
-  --strategy NAME       auto, onnx-int8, onnx-fp32, gguf, or one preset: gguf-Q4_K_M (default auto)
+  --strategy NAME       auto, onnx-int8, onnx-fp32, gguf, distill, or one preset: gguf-Q4_K_M (default auto)
   --eval FILE           .jsonl or .csv: text; text,label; tokens,labels; image,label; text_a,text_b,score
   --calibration FILE    image,... rows to calibrate a convolution net on (default: drawn pictures)
+  --data FILE           rows as for --eval, labels optional: where nothing fits by quantizing alone (or with --strategy
+                        distill), a smaller model is trained on them to answer alike
+  --student SHAPE       its shape, as layers=4,hidden=256, or a smaller model's folder or hub id (default: what fits)
+  --budget TIME         what training it may take (default 20min)
   --task TASK           where the model does not say: embedding, text-classification, ...
   --revision SHA        of a hub model         --threads N       to measure with (default: the device's fast cores)
   --prefer WHAT         accuracy, speed or size (default: the most faithful quantized candidate, ties to the faster)
   --sensitivity high    for maths, code, safety: stricter limits, under five bits only where measured fidelity allows
+  --base FOLDER         of a LoRA adapter, which is merged first (default: what adapter_config.json names)
+  --adapters A=0.7,B    several of them with their weights; MODEL may then be the base    --combination as for merge
   --runtime LANGUAGES   wrappers for the app: python,js,c,java,swift or none (default python)
   --history DIR         where reports of earlier packs are kept, or none (default: in the user's cache folder)
 limits
@@ -61,6 +69,8 @@ Only configuration and headers are read; nothing is written. This machine is mea
   --prefer WHAT      accuracy, speed or size           --sensitivity high    as for pack
   --lengths 16,128,512     lengths of input, in tokens, that latency is told at
   --threads N        that the app runs (default: the device's fast cores)
+  --data FILE        --student SHAPE     --budget TIME       as for pack: what a smaller model would come to
+  --base FOLDER      --adapters A=0.7,B=0.3   --combination HOW     of LoRA adapters, as for pack
   --eval FILE        there is data: where nothing fits, a smaller model to be trained on it is proposed
   --history DIR      where reports of earlier packs are kept, or none
   --explain          under each candidate the measurements that its estimates lean on
@@ -72,6 +82,27 @@ permissions
   --allow-pickle     --trust-remote-code
 
 Example:  edgekit plan ./my-llama --device raspberry-pi-5-8gb --context 4096 --explain"""
+
+_DISTILL = """edgekit distill MODEL --data FILE [--student SHAPE] [--budget TIME] [--out DIR] [flags]
+
+Trains a smaller model to answer as MODEL does, and writes it as an ordinary Hugging Face folder, with training.json and
+report.html: its loss curves, and what was lost and gained against MODEL on rows it never saw, each with a 95 % interval.
+Rows need no labels; at least 160 different ones are needed, thousands are better. `edgekit pack --data` does the same on
+its way to a bundle, at the size that fits the device. Ctrl-C leaves a checkpoint, and says where.
+
+  --data FILE           .jsonl or .csv: text; text,label; tokens,labels; image,label
+  --student SHAPE       layers=4,hidden=256 (heads=, intermediate=), or the folder or hub id of a smaller model with the
+                        same tokenizer (default: half the layers)
+  --budget TIME         what training may take: 90s, 20min, 2h (default 20min)
+  --temperature T       that softens the teacher's classes or next tokens (default 2)
+  --seed N              of the split, the order and the student (default 0)
+  --out DIR             where the student goes (default MODEL-student here); never overwritten without --force
+  --resume              continue the interrupted training of that output, as if it had never stopped
+  --task TASK           --revision SHA          as for pack
+  --force               replace an earlier student there, and start anew
+  --allow-pickle        --trust-remote-code     as for pack
+
+Example:  edgekit distill ./my-encoder --data texts.jsonl --student layers=3 --budget 25min"""
 
 _VALIDATE = """edgekit validate BUNDLE [flags]
 
@@ -135,6 +166,21 @@ licence; for a bundle its whole manifest, after verifying it.
 
 Example:  edgekit inspect ./my-llama --json"""
 
+_MERGE = """edgekit merge ADAPTER --out DIR [flags]
+
+Writes a LoRA adapter (also rsLoRA, DoRA, QLoRA) and its base as one model folder, in the base's own types and shards, a
+block of rows in memory at a time. `edgekit pack ADAPTER` does the same on its way, in a temporary folder. ADAPTER is a
+folder or a hub id with an adapter_config.json. Exit status 34 if it does not belong to the base or cannot be merged.
+
+  --out DIR          where the model goes
+  --base MODEL       a folder or hub id, in full precision (default: what adapter_config.json names)
+  --adapters A=0.7,B=0.3     several adapters with their weights; ADAPTER is then one of them, one more, or their base
+  --combination HOW  cat: their products are added up (default); linear: their factors are, as PEFT's "linear"
+  --revision SHA     of an adapter from the hub      --force    replace such a folder, and no other
+  --allow-pickle     --trust-remote-code     as for pack
+
+Example:  edgekit merge ./my-lora --base ./my-llama --out my-llama-tuned"""
+
 _VERIFY = """edgekit verify BUNDLE
 
 Checks the manifest's schema, every path, size and SHA-256, and that nothing else lies in the folder.
@@ -178,11 +224,13 @@ Example:  edgekit targets prepare aarch64 && edgekit validate my-encoder-pi5 --o
 _PAGES = {
     "pack": _PACK,
     "plan": _PLAN,
+    "distill": _DISTILL,
     "validate": _VALIDATE,
     "compare": _COMPARE,
     "run": _RUN,
     "demo": _DEMO,
     "inspect": _INSPECT,
+    "merge": _MERGE,
     "verify": _VERIFY,
     "runtime": _RUNTIME,
     "devices": _DEVICES,

@@ -6,25 +6,37 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit import history as histories
 from edgekit import planner, runtimes, strategies
 from edgekit.attempts import Attempts, Order, reasons
 from edgekit.costs import Setting
 from edgekit.device import DeviceProfile, load_profile, siblings
-from edgekit.errors import BadEvalData, DoesNotFit, EdgekitError, MissingEngine, UsageError
+from edgekit.errors import (
+    BadEvalData,
+    DoesNotFit,
+    EdgekitError,
+    MissingEngine,
+    NoData,
+    NoStudentFits,
+    UnsupportedModel,
+    UsageError,
+)
 from edgekit.evaluation import read_eval
 from edgekit.limits import Limits, Preferences
 from edgekit.manifest import Manifest
-from edgekit.model import SourceModel, Task, from_torch, open_model
+from edgekit.model import SourceModel, StudentSpec, Task, from_torch, open_model
 from edgekit.output import writing
 from edgekit.planner import Plan
 from edgekit.progress import Progress, Silent
 from edgekit.report import Report, show
 from edgekit.rules import tightened
+from edgekit.rules.traits import is_quantized
 from edgekit.setting import app_default_threads, measuring_threads, setting_for
 from edgekit.strategies import Candidate, Engine, Rejection
+from edgekit.strategies.distill.aims import DEFAULT_BUDGET_S
+from edgekit.training_data import held_out, read_training
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +47,14 @@ _ENGINE_MODULES: Mapping[Engine, tuple[str, ...]] = {
     "onnxruntime": ("onnxruntime", "onnx", "torch", "transformers"),
     "llama.cpp": ("llama_cpp", "gguf"),
 }
+_UNNEEDED = Rejection(
+    planner.DISTILL,
+    "a quantized candidate fits, so that no student is needed",
+    remedy="--strategy distill makes one all the same",
+    estimated=False,
+)
+# What such a rejection broke, so that a pack of which nothing is left ends in it.
+_NO_STUDENT = "student"
 # A prompt, and the 32 tokens decoded after it while it is timed.
 _MIN_CONTEXT_TOKENS = 64
 # Exports and graph rewrites hold the fp32 model several times over while they work.
@@ -58,6 +78,9 @@ def pack(
     strategy: str = "auto",
     eval_file: str | Path | None = None,
     calibration_file: str | Path | None = None,
+    data_file: str | Path | None = None,
+    budget_s: float | None = DEFAULT_BUDGET_S,
+    student: StudentSpec | None = None,
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     preferences: Preferences = Preferences(),  # noqa: B008 (frozen)
     languages: Sequence[str] = ("python",),
@@ -65,6 +88,7 @@ def pack(
     name: str | None = None,
     revision: str | None = None,
     task: Task | None = None,
+    merging: Mapping[str, Any] | None = None,
     history: str | Path | None = None,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
@@ -74,18 +98,27 @@ def pack(
     """Pack `model` for `device`, prove it against `limits`, and write the bundle to `out`.
 
     `model` is a folder, file or hub id; a torch module with `example_inputs` (one tensor for each input of forward(),
-    each with a batch axis first); or what `open_model` or `from_torch` returned. `out` defaults to `<model>-<device>`
-    here. `languages` are those whose wrappers go into it, of edgekit.runtimes.LANGUAGES. Candidates are made and
-    measured in the planner's order until one holds every limit. Each report is added to `history`: a folder, "none", or
-    None for the default one (docs/history.md).
+    each with a batch axis first); or what `open_model` or `from_torch` returned. A LoRA adapter is merged into its base
+    first; `merging` holds what `open_model` takes for that: base, adapters, combination. `out` defaults to
+    `<model>-<device>` here. `languages` are those whose wrappers go into it, of edgekit.runtimes.LANGUAGES. Candidates
+    are made and measured in the planner's order until one holds every limit. Each report is added to `history`: a
+    folder, "none", or None for the default one (docs/history.md).
+
+    `data_file` holds rows to train a smaller model on, where nothing fits by quantizing alone or `strategy` is
+    "distill", for at most `budget_s` seconds; `student` is its shape, None for the largest that fits. What was held out
+    of these rows is what such a bundle is measured on, unless there is an `eval_file`.
 
     Raises DoesNotFit if no candidate can be within the device's budget, LimitMissed if each was measured and none
-    passed (with `force` the nearest miss is written instead, marked as failed), and the errors of opening and writing.
+    passed (with `force` the nearest miss is written instead, marked as failed), TrainingError where a student was to be
+    made and cannot be, and the errors of opening and writing.
     """
     progress = progress or Silent()
     folder, languages = histories.folder_of(history), runtimes.checked(languages)
     progress.step("open the model")
-    source = _open(model, example_inputs, name, revision, task, allow_pickle, trust_remote_code)
+    options: dict[str, Any] = {"allow_pickle": allow_pickle, "trust_remote_code": trust_remote_code} | dict(
+        merging or {}
+    )
+    source = _open(model, example_inputs, name, revision, task, progress=progress, **options)
     _check_speed_limits(source, limits)
     profile = _device(device, progress)
     if source.task == "causal-lm" and limits.context_tokens < _MIN_CONTEXT_TOKENS:
@@ -94,10 +127,15 @@ def pack(
     if calibration_file is not None:
         source = replace(source, calibration=read_eval(Path(calibration_file), source).arrays)
     limits = tightened(limits, preferences, source.task)
-    asked = _Asked(source, profile, limits, preferences, strategy, folder, data is not None)
-    setting, offers, chosen_plan = asked.planned()
+    source = _taught(source, data_file, budget_s, student, strategy)
+    asked, setting, offers, chosen_plan = _Asked(
+        source, profile, limits, preferences, strategy, folder, data is not None
+    ).planned()
     if not chosen_plan.candidates:
         raise _does_not_fit(chosen_plan)
+    source = asked.source
+    if data is None and source.training is not None and any(each.student for each in chosen_plan.candidates):
+        data = held_out(source.training)
     destination = Path(out) if out is not None else Path(f"{source.name}-{profile.name}")
     _keep_apart(source, destination)
     with writing(destination, force=force, need_bytes=_needed_bytes(source, chosen_plan)) as output:
@@ -117,10 +155,14 @@ def plan(
     *,
     strategy: str = "auto",
     eval_file: str | Path | None = None,
+    data_file: str | Path | None = None,
+    budget_s: float | None = DEFAULT_BUDGET_S,
+    student: StudentSpec | None = None,
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     preferences: Preferences = Preferences(),  # noqa: B008 (frozen)
     revision: str | None = None,
     task: Task | None = None,
+    merging: Mapping[str, Any] | None = None,
     history: str | Path | None = None,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
@@ -128,17 +170,37 @@ def plan(
 ) -> Plan:
     """Every candidate for `model` on `device`, in the order of `pack`, and every rejection. Writes no bundle.
 
-    `eval_file` tells that there is text, or labels, to train a smaller model on; it is not read. `history` is as for
-    `pack`, and only read.
+    `data_file`, `budget_s` and `student` are as for `pack`; nothing is trained. `eval_file` tells that there is text,
+    or labels, that a smaller model could be trained on; it is not read. `history` is as for `pack`, and only read.
     """
     folder = histories.folder_of(history)
     if eval_file is not None and not Path(eval_file).is_file():
         raise BadEvalData(f"cannot read {eval_file}: no such file", "give a .jsonl or .csv file")
-    source = _open(model, None, None, revision, task, allow_pickle, trust_remote_code)
+    options: dict[str, Any] = {"allow_pickle": allow_pickle, "trust_remote_code": trust_remote_code} | dict(
+        merging or {}
+    )
+    source = _open(model, None, None, revision, task, weights=False, **options)
     _check_speed_limits(source, limits)
     profile = _device(device, progress or Silent())
     limits = tightened(limits, preferences, source.task)
-    return _Asked(source, profile, limits, preferences, strategy, folder, eval_file is not None).planned()[2]
+    source = _taught(source, data_file, budget_s, student, strategy)
+    return _Asked(source, profile, limits, preferences, strategy, folder, eval_file is not None).planned()[3]
+
+
+def _taught(
+    source: SourceModel,
+    data_file: str | Path | None,
+    budget_s: float | None,
+    student: StudentSpec | None,
+    strategy: str,
+) -> SourceModel:
+    """The source with what a student of it may be trained on, where there is anything."""
+    if data_file is not None:
+        training = read_training(Path(data_file), source, budget_s=budget_s, student=student)
+        return replace(source, training=training)
+    if student is not None or strategy.startswith(planner.DISTILL):
+        raise NoData(f"a student of {source.name} is trained, and there is nothing to train it on", "give --data FILE")
+    return source
 
 
 def _check_speed_limits(source: SourceModel, limits: Limits) -> None:
@@ -164,14 +226,14 @@ def _open(
     name: str | None,
     revision: str | None,
     task: Task | None,
-    allow_pickle: bool,
-    trust_remote_code: bool,
+    **options: Any,
 ) -> SourceModel:
+    """`options` are those of `open_model`."""
     if isinstance(model, (str, Path)):
-        source = open_model(
-            model, revision=revision, task=task, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
-        )
+        source = open_model(model, revision=revision, task=task, **options)
         return replace(source, name=name) if name else source
+    if {"base", "adapters"} & set(options):
+        raise UsageError("a base and adapters go with a model that is named, not with an opened one", "leave them out")
     if isinstance(model, SourceModel):
         return replace(model, name=name) if name else model
     if example_inputs is None:
@@ -191,13 +253,43 @@ class _Asked:
     history: Path | None
     data_at_hand: bool
 
-    def planned(self) -> tuple[Setting, tuple[Candidate | Rejection, ...], Plan]:
-        """The setting, everything that was offered in it, and the plan."""
+    def planned(self) -> tuple[_Asked, Setting, tuple[Candidate | Rejection, ...], Plan]:
+        """The setting, everything that was offered in it, and the plan; with a student where nothing quantized fits.
+
+        What was asked comes back with the student's shape. A student that is asked for by name is always planned.
+        """
         past = histories.read(self.history)
-        seen = histories.observations(past, self.profile)
-        setting = setting_for(self.profile, self.limits, self.preferences, seen)
-        offers = _offers(self.source, setting, self.strategy)
-        made = planner.plan(
+        setting = setting_for(self.profile, self.limits, self.preferences, histories.observations(past, self.profile))
+        by_name = self.strategy.startswith(planner.DISTILL)
+        own = replace(self.source, training=None)
+        offers = () if by_name else _offers(own, setting, self.strategy)
+        made = self._plan(setting, offers, past)
+        if self.source.training is None:
+            return self, setting, offers, made
+        if not by_name and any(is_quantized(each) for each in made.candidates):
+            return self, setting, offers, replace(made, rejections=(*made.rejections, _UNNEEDED))
+        try:
+            asked = self._with_student(setting)
+        except (NoStudentFits, UnsupportedModel) as error:
+            if by_name and isinstance(error, UnsupportedModel):
+                raise
+            why = Rejection(planner.DISTILL, error.message, remedy=error.remedy, broke=_NO_STUDENT)
+            return self, setting, offers, replace(made, rejections=(*made.rejections, why))
+        wanted = asked.strategy if by_name else planner.DISTILL
+        offers = (*offers, *_offers(asked.source, setting, wanted))
+        return asked, setting, offers, asked._plan(setting, offers, past)
+
+    def _with_student(self, setting: Setting) -> _Asked:
+        """With the shape that fits, where none was asked for."""
+        training = self.source.training
+        assert training is not None
+        if training.student is not None:
+            return self
+        spec = planner.fitting_spec(self.source, setting, self.limits, self.preferences)
+        return replace(self, source=replace(self.source, training=replace(training, student=spec)))
+
+    def _plan(self, setting: Setting, offers: Sequence[Candidate | Rejection], past: Sequence[histories.Entry]) -> Plan:
+        return planner.plan(
             self.source,
             setting,
             self.limits,
@@ -208,7 +300,6 @@ class _Asked:
             known=histories.known(past, self.source, self.profile),
             data_at_hand=self.data_at_hand,
         )
-        return setting, offers, made
 
 
 def _offers(source: SourceModel, setting: Setting, strategy: str) -> tuple[Candidate | Rejection, ...]:
@@ -218,10 +309,16 @@ def _offers(source: SourceModel, setting: Setting, strategy: str) -> tuple[Candi
     strategy, preset = _split_strategy(strategy)
     wanted = f"{strategy} {preset}".lower()
     offers = planner.propose(source, setting, strategy)
-    offers = tuple(each for each in offers if isinstance(each, Rejection) or each.label.lower() == wanted)
+    offers = tuple(each for each in offers if isinstance(each, Rejection) or _is_called(each, wanted))
     if not offers:
         raise UsageError(f"{strategy} has no {preset} for {source.name}", f"see edgekit plan --strategy {strategy}")
     return offers
+
+
+def _is_called(candidate: Candidate, wanted: str) -> bool:
+    """By its whole label, or a student's without its shape."""
+    label = candidate.label.lower()
+    return label == wanted or (candidate.student != "" and label.startswith(f"{wanted} "))
 
 
 def _split_strategy(text: str) -> tuple[str, str]:
@@ -241,13 +338,14 @@ def _installed_engines() -> tuple[Engine, ...]:
 
 def _keep_apart(source: SourceModel, destination: Path) -> None:
     """The output is neither in the source's folder nor around the source, which --force would then remove with it."""
-    own = source.folder if source.format == "hf" else source.file
-    if own is None:
-        return
-    if destination.resolve().is_relative_to(own.resolve()):
-        raise UsageError(f"{destination} is inside the source model {own}", "give an --out outside of it")
-    if own.resolve().is_relative_to(destination.resolve()):
-        raise UsageError(f"{destination} holds the source model {own}", "give another --out")
+    read = [source.folder if source.format == "hf" else source.file]
+    if source.merged is not None:
+        read = [source.merged.base.folder, *(part.folder for part in source.merged.adapters)]
+    for own in (path for path in read if path is not None):
+        if destination.resolve().is_relative_to(own.resolve()):
+            raise UsageError(f"{destination} is inside the source model {own}", "give an --out outside of it")
+        if own.resolve().is_relative_to(destination.resolve()):
+            raise UsageError(f"{destination} holds the source model {own}", "give another --out")
 
 
 def _needed_bytes(source: SourceModel, chosen_plan: Plan) -> int:
@@ -258,6 +356,9 @@ def _needed_bytes(source: SourceModel, chosen_plan: Plan) -> int:
 
 def _does_not_fit(chosen_plan: Plan) -> EdgekitError:
     """By how much the smallest candidate is over, and what would fit; or why there is none."""
+    for each in chosen_plan.rejections:
+        if each.broke == _NO_STUDENT:
+            return NoStudentFits(each.reason, each.remedy)
     sized = [each for each in chosen_plan.rejections if each.unit == "bytes" and each.measured and each.limit]
     if not sized:
         remedies = dict.fromkeys(each.remedy for each in chosen_plan.rejections if each.remedy)

@@ -6,6 +6,7 @@ import datetime
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edgekit import bundle as bundles
 from edgekit import findings, planner, strategies, validation
@@ -128,7 +129,12 @@ def _source(
     manifest: Manifest, model: str | Path | SourceModel | None, allow_pickle: bool, trust_remote_code: bool
 ) -> SourceModel:
     """The original, proven to be the one packed by the digest of its files."""
-    named = model if model is not None else manifest.provenance.source
+    merged = manifest.provenance.merged if model is None else None
+    named = model or (merged.adapters[0].source if merged is not None else manifest.provenance.source)
+    merging: dict[str, Any] = {}
+    if merged is not None:
+        weights = {each.source: each.weight for each in merged.adapters}
+        merging = {"base": merged.base.source, "adapters": weights, "combination": merged.combination}
     try:
         source = (
             named
@@ -139,6 +145,7 @@ def _source(
                 task=manifest.task,
                 allow_pickle=allow_pickle,
                 trust_remote_code=trust_remote_code,
+                **merging,
             )
         )
         found = source_sha256(source)

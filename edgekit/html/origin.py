@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgekit.html.bars import limit_told
 from edgekit.html.headline import is_compared
 from edgekit.html.markup import Html, element, facts, join, table
-from edgekit.manifest import Manifest
+from edgekit.manifest import Manifest, MergedFrom
 from edgekit.report import Report, Row, is_within, show, show_estimate, show_off
 
 
@@ -60,6 +60,7 @@ def provenance(report: Report, manifest: Manifest | None) -> Html:
             ("source", source.source),
             ("revision", source.revision),
             ("source, sha256", element("code", source.source_sha256)),
+            *([("merged from", _ingredients(source.merged))] if source.merged is not None else []),
             ("licence", source.licence or "not stated by the source"),
             ("model file", manifest.model_file),
             ("model file, sha256", file),
@@ -69,6 +70,14 @@ def provenance(report: Report, manifest: Manifest | None) -> Html:
             ("tools", tools),
         ]
     )
+
+
+def _ingredients(merged: MergedFrom) -> str:
+    told = [
+        f"adapter {each.source}{f' x {each.weight:g}' if each.weight != 1 else ''} (sha256 {each.sha256[:16]})"
+        for each in merged.adapters
+    ]
+    return f"{', '.join(told)}; base {merged.base.source} (sha256 {merged.base.sha256[:16]})"
 
 
 def _isa(manifest: Manifest) -> str:

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -210,16 +210,16 @@ def _config_of(part: AdapterPart) -> adapters.AdapterConfig:
 def _found_base(recipe: Recipe, configs: Sequence[adapters.AdapterConfig], open_base: OpenBase) -> SourceModel:
     first, config = recipe.parts[0], configs[0]
     if recipe.base is not None:
-        named, revision = recipe.base, None
+        named, revision = recipe.base, config.revision if recipe.base == config.base else None
     elif config.base is not None:
         near = first.folder / config.base
         named, revision = config.base, config.revision
         if not Path(named).exists() and near.is_dir():
             named = str(near)
-        if Path(named).exists():
-            revision = None
     else:
         raise BadAdapter(f"{first.source} does not say what its base is", "give it with --base")
+    if Path(named).exists():
+        revision = None
     if Path(named).is_dir() and is_adapter(Path(named)):
         raise BadAdapter(f"{named}, the base of {first.source}, is an adapter itself", "edgekit merge it first")
     try:
@@ -285,23 +285,3 @@ def _copy(source: Path, target: Path) -> None:
     if source.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-
-
-def parse_weights(text: str) -> dict[str, float]:
-    """ "A=0.7,B=0.3" -> {"A": 0.7, "B": 0.3}; an adapter without a weight has 1. BadAdapter for what is no number."""
-    found: dict[str, float] = {}
-    for word in text.split(","):
-        name, _, weight = word.strip().rpartition("=") if "=" in word else (word.strip(), "", "1")
-        try:
-            value = float(weight)
-        except ValueError:
-            value = float("nan")
-        if not name or name in found or not -1e3 <= value <= 1e3 or value == 0:
-            raise BadAdapter(f"--adapters is {text!r}", "give each adapter once, with a weight: A=0.7,B=0.3")
-        found[name] = value
-    return found
-
-
-def base_config(raw: Mapping[str, Any]) -> str:
-    """What adapter_config.json names as the base, for messages."""
-    return str(raw.get("base_model_name_or_path") or "a base that it does not name")

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from edgekit.model.source import AdapterPart, SourceModel
+from edgekit.model.source import AdapterPart, Merged, SourceModel
 
 _CHUNK_BYTES = 1 << 20
 
@@ -49,6 +49,21 @@ def adapter_sha256(part: AdapterPart) -> str:
     for relative in sorted(part.files):
         digest.update(f"{relative.as_posix()}\0{file_sha256(part.folder / relative)}\n".encode())
     return digest.hexdigest()
+
+
+def ingredients(merged: Merged) -> dict[str, Any]:
+    """Adapters and base, as they were named, with the digests of their files: the manifest's `merged`."""
+    base = {"source": merged.base.source, "revision": merged.base.revision, "sha256": source_sha256(merged.base)}
+    adapters = [
+        {
+            "source": part.source,
+            "revision": part.revision,
+            "sha256": adapter_sha256(part),
+            "weight": part.weight,
+        }
+        for part in merged.adapters
+    ]
+    return {"base": base, "adapters": adapters, "combination": merged.combination}
 
 
 def _tensor_bytes(tensor: Any) -> memoryview:

@@ -30,7 +30,7 @@ FLOORS = (
     ("findings",),
     ("history",),
     ("attempts",),
-    ("packer", "inspection", "running", "plan_table", "comparison_table", "demo"),
+    ("packer", "inspection", "merging", "running", "plan_table", "comparison_table", "demo"),
     ("revalidate", "tables"),
     ("flags", "manual"),
     ("commands",),
