@@ -135,6 +135,7 @@ def _like(module: nn.Module, config: Any) -> nn.Module:
     options: dict[str, Any] = {"add_pooling_layer": False} if without else {}
     build: Any = type(module)
     with torch.random.fork_rng(devices=[]), no_init_weights():
-        made: nn.Module = build._from_config(config, attn_implementation="eager", dtype=torch.float32, **options)
+        made: Any = build._from_config(config, attn_implementation="eager", dtype=torch.float32, **options)
     made.tie_weights()  # left out with the rest of the initialisation
-    return made
+    smaller: nn.Module = made
+    return smaller

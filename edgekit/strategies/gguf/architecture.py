@@ -133,6 +133,8 @@ def _position_offset(model: SourceModel) -> int:
 
 
 _OFFSET_POSITIONS = ("roberta", "camembert", "xlm-roberta")
+# Architectures whose query matrix the engine wants square.
+_SPANNED = ("phi3", "qwen2")
 
 
 def _check_decoder(family: Family, config: Mapping[str, Any], shape: Shape) -> None:
@@ -152,8 +154,8 @@ def _check_decoder(family: Family, config: Mapping[str, Any], shape: Shape) -> N
         rope_layers = config.get("no_rope_layers") or expected_rope
         if list(rope_layers) != expected_rope:
             _refuse(family, f"no_rope_layers {rope_layers}", f"every {step}th layer without")
-    if family.arch == "phi3" and shape.head_dim * shape.heads != shape.width:
-        _refuse(family, f"head_dim {shape.head_dim}", str(shape.width // shape.heads))
+    if family.arch in _SPANNED and shape.head_dim * shape.heads != shape.width:
+        _refuse(family, f"{shape.heads} heads of {shape.head_dim}", f"heads that span the width of {shape.width}")
     if config.get("num_local_experts") or config.get("num_experts"):
         _refuse(family, "a mixture of experts", "dense feed-forward layers")
     for key in ("attn_logit_softcapping", "final_logit_softcapping"):
