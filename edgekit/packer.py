@@ -27,6 +27,7 @@ from edgekit.evaluation import read_eval
 from edgekit.limits import Limits, Preferences
 from edgekit.manifest import Manifest
 from edgekit.model import SourceModel, StudentSpec, Task, from_torch, open_model
+from edgekit.model.apart import keep_apart
 from edgekit.output import writing
 from edgekit.planner import Plan
 from edgekit.progress import Progress, Silent
@@ -137,7 +138,7 @@ def pack(
     if data is None and source.training is not None and any(each.student for each in chosen_plan.candidates):
         data = held_out(source.training)
     destination = Path(out) if out is not None else Path(f"{source.name}-{profile.name}")
-    _keep_apart(source, destination)
+    keep_apart(source, destination)
     with writing(destination, force=force, need_bytes=_needed_bytes(source, chosen_plan)) as output:
         threads = preferences.threads or measuring_threads(profile)
         app_threads = preferences.threads or app_default_threads(profile)
@@ -334,18 +335,6 @@ def _installed_engines() -> tuple[Engine, ...]:
     return tuple(
         engine for engine, modules in _ENGINE_MODULES.items() if all(importlib.util.find_spec(name) for name in modules)
     )
-
-
-def _keep_apart(source: SourceModel, destination: Path) -> None:
-    """The output is neither in the source's folder nor around the source, which --force would then remove with it."""
-    read = [source.folder if source.format == "hf" else source.file]
-    if source.merged is not None:
-        read = [source.merged.base.folder, *(part.folder for part in source.merged.adapters)]
-    for own in (path for path in read if path is not None):
-        if destination.resolve().is_relative_to(own.resolve()):
-            raise UsageError(f"{destination} is inside the source model {own}", "give an --out outside of it")
-        if own.resolve().is_relative_to(destination.resolve()):
-            raise UsageError(f"{destination} holds the source model {own}", "give another --out")
 
 
 def _needed_bytes(source: SourceModel, chosen_plan: Plan) -> int:

@@ -68,12 +68,29 @@ class CurvePoint(_Strict):
     learning_rate: float
 
 
+class Compared(_Strict):
+    """A student beside its teacher, on rows that training never saw: `value` is what was lost or gained, between `low`
+    and `high` in 95 % of bootstrap resamples (None where nothing varies); `how` says what it is the mean or ratio of.
+    """
+
+    name: str
+    unit: str
+    teacher: float | None
+    student: float | None
+    value: float | None
+    value_unit: str
+    low: float | None = None
+    high: float | None = None
+    how: str = ""
+
+
 class TrainingRecord(_Strict):
     """How a student was trained: on what, towards what, and how its losses went.
 
     `origin` says where the examples came from; of `rows` of them `train_rows` were trained on, `validation_rows`
     decided when to stop, and `held_out_rows` were kept from both. `losses` are named with their papers; `recipe` is what
     the loop was given. `stopped` says why it ended, `best_step` whose weights the student has; `machine` what it ran on.
+    `compared` is what `edgekit distill` measured; where a bundle was made of the student, its report's rows tell that.
     """
 
     teacher: str
@@ -96,6 +113,7 @@ class TrainingRecord(_Strict):
     stopped: str
     remarks: tuple[str, ...]
     machine: str
+    compared: tuple[Compared, ...] = ()
 
 
 class Report(_Strict):

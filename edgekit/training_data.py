@@ -8,7 +8,7 @@ from edgekit.errors import LabelMismatch, NoData
 from edgekit.evaluation import EvalSet, read_eval
 from edgekit.model import SourceModel, StudentSpec, Training
 from edgekit.strategies.distill.aims import DEFAULT_BUDGET_S
-from edgekit.strategies.distill.lesson import parted
+from edgekit.strategies.distill.lesson import evenly, parted
 
 _MOST_MEASURED = 1000
 """Held-out rows that a bundle is measured on: each is answered by the original too."""
@@ -47,9 +47,9 @@ def read_training(
 
 
 def held_out(training: Training) -> EvalSet:
-    """The rows that training never sees, the first thousand of them at most."""
+    """The rows that training never sees, a thousand of them at most."""
     indices = parted(training).held_out
-    chosen = indices[:_MOST_MEASURED]
+    chosen = evenly(indices, _MOST_MEASURED)
     many = f"{len(chosen)} of {len(indices)}" if len(chosen) < len(indices) else f"{len(chosen)}"
     return EvalSet(
         f"{training.origin}: {many} rows held out from training",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from edgekit.comparison import Comparison
 from edgekit.html import comparing, origin
 from edgekit.html.distribution import fidelity_charts, latency_chart
+from edgekit.html.document import document
 from edgekit.html.headline import cards, heading, nothing_measured
 from edgekit.html.markup import Html, element, section
 from edgekit.html.memory import memory_chart
 from edgekit.html.planned import plan_chart
 from edgekit.html.predicted import prediction_chart
 from edgekit.html.sizes import size_chart
-from edgekit.html.style import STYLE
+from edgekit.html.training import training_section
 from edgekit.manifest import Manifest
 from edgekit.report import Report
 
@@ -29,10 +30,11 @@ def page(report: Report, manifest: Manifest | None = None) -> str:
         _section("Predicted against measured", [prediction_chart(report, device)]),
         _section("Size", [size_chart(report.sizes)]),
     ]
-    parts = [
+    parts: list[Html | None] = [
         heading(report, device),
         cards(report, device),
         *drawn,
+        None if report.training is None else training_section(report.training),
         section("The plan", plan_chart(report, device)),
         section("Every figure", origin.figures(report)),
         section("Where it was measured", origin.machine(report, device)),
@@ -41,30 +43,16 @@ def page(report: Report, manifest: Manifest | None = None) -> str:
     notes = origin.notes(report)
     if notes is not None:
         parts.append(section("Notes", notes))
-    return _document(f"{report.model}: {report.strategy} for {device}", parts)
+    return document(f"{report.model}: {report.strategy} for {device}", parts)
 
 
 def comparison_page(comparison: Comparison) -> str:
     """Bundles side by side as a page: who is who, the Pareto chart, every figure."""
     model = comparison.columns[0].report.model
-    return _document(f"{model}: {len(comparison.columns)} reports compared", comparing.parts(comparison))
+    return document(f"{model}: {len(comparison.columns)} reports compared", comparing.parts(comparison))
 
 
 def _section(title: str, charts: list[Html] | list[Html | None], lead: str = "") -> Html | None:
     """A section of charts, None where there is none to draw."""
     known = [chart for chart in charts if chart is not None]
     return section(title, element("div", *known, class_="charts"), lead=lead) if known else None
-
-
-def _document(title: str, parts: list[Html | None] | list[Html]) -> str:
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width,initial-scale=1"),
-        element("meta", name="referrer", content="no-referrer"),
-        element("title", title),
-        Html(f"<style>{STYLE}</style>"),
-    )
-    footer = element("footer", "Written by edgekit. Every figure says whether it was measured, and on what.")
-    body = element("body", element("main", *parts, footer))
-    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"

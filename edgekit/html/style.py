@@ -124,6 +124,8 @@ background:var(--value);color:var(--card);font-weight:700;font-size:.82rem;margi
 .scatter{position:relative;height:21rem;border-left:1px solid var(--soft);border-bottom:1px solid var(--soft);
 margin:0 .5rem 0 3.2rem}
 .scatter>svg{position:absolute;inset:0;width:100%;height:100%}
+.curve{fill:none;stroke-width:2;vector-effect:non-scaling-stroke}
+.curve.value{stroke:var(--value)}.curve.base{stroke:var(--base)}
 .bubble{position:absolute;transform:translate(-50%,50%);border-radius:50%;display:flex;align-items:center;
 justify-content:center;background:color-mix(in srgb,var(--base) 35%,transparent);border:1.5px solid var(--base);
 font-weight:700;font-size:.8rem;color:var(--ink)}

@@ -30,7 +30,17 @@ FLOORS = (
     ("findings",),
     ("history",),
     ("attempts",),
-    ("packer", "inspection", "merging", "running", "plan_table", "comparison_table", "demo"),
+    (
+        "packer",
+        "distilling",
+        "inspection",
+        "merging",
+        "running",
+        "plan_table",
+        "comparison_table",
+        "distilled_table",
+        "demo",
+    ),  # fmt: skip
     ("revalidate", "tables"),
     ("flags", "manual"),
     ("commands",),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import NoData
 from edgekit.model import SourceModel, Training
-from edgekit.training.batches import Example, Split, split
+from edgekit.training.batches import Example, Indices, Split, split
 from edgekit.training.tasks import encoded, pad_id
 
 
@@ -40,6 +40,13 @@ def lesson(teacher: SourceModel, training: Training, most_tokens: int) -> Lesson
     parts = parted(training)  # before anything is tokenized
     examples, labels = encoded(teacher, training, most_tokens)
     return Lesson(examples, labels, parts, pad_id(teacher))
+
+
+def evenly(indices: Indices, most: int) -> Indices:
+    """At most so many of them, at even steps: rows of a file often come sorted."""
+    if len(indices) <= most:
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, most).round().astype(np.int64)]
 
 
 def _digest(example: Example) -> bytes:

@@ -46,7 +46,10 @@ def save_folder(module: nn.Module, teacher: SourceModel, folder: Path, card: str
         _write_sentence_modules(teacher, int(module.config.hidden_size), folder)  # type: ignore[union-attr, arg-type]
     licence = [] if teacher.licence is None else [f"license: {teacher.licence}"]
     front = "\n".join(["---", *licence, "tags: [edgekit, distilled]", "---"])
-    (folder / "README.md").write_text(f"{front}\n\n{card}\n", encoding="utf-8")
+    card_file = folder / "README.md"
+    card_file.write_text(f"{front}\n\n{card}\n", encoding="utf-8")
+    for weights in folder.glob("*.safetensors"):  # which safetensors makes private
+        weights.chmod(card_file.stat().st_mode)
 
 
 def _copy_companions(teacher: SourceModel, folder: Path) -> None:

@@ -42,9 +42,10 @@ class Place:
 
 
 def trained_student(
-    teacher: SourceModel, folder: Path, place: Place, progress: Progress, aims: Aims | None = None
+    teacher: SourceModel, folder: Path | None, place: Place, progress: Progress, aims: Aims | None = None
 ) -> TrainingRecord:
-    """Train the student that `teacher.training` asks for, and save it in the new folder `folder`, with training.json.
+    """Train the student that `teacher.training` asks for, and save it in the new folder `folder`, with training.json;
+    None where another process saves it.
 
     `aims` are the task's unless given. Raises UnsupportedModel for a teacher that no student can be made of,
     TooLittleData, LabelMismatch, VocabularyMismatch, NoSpace (the teacher's answers), Diverged (the last good
@@ -79,8 +80,9 @@ def trained_student(
     told_shape = shape_told(student.config.to_dict(), teacher.config, _parameters(student))
     sizes = {"student": told_shape, "parameters": _parameters(student), "teacher_parameters": teacher_parameters}
     record = _record(teacher, training, taught, trained, recipe, losses, sizes, cache.note)
-    save_folder(student, teacher, folder, _card(record))
-    (folder / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    if folder is not None:
+        save_folder(student, teacher, folder, _card(record))
+        (folder / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return record
 
 
