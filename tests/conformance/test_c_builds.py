@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from edgekit_runtime import goldens
 from fixtures import bundles, c_runtime
-from fixtures.wrappers import Driver, array, tensor
+from fixtures.wrappers import Driver, Refused, array, tensor
 
 from edgekit import runtimes
 from edgekit.targets.adb.engine import kit
@@ -85,6 +85,17 @@ def _answers(driver: Driver, packed: dict[str, Path], library: Path) -> list[Any
     driver.ask("close")
     assert driver.end() == ""
     return found
+
+
+def test_a_missing_engine_is_told_by_the_names_that_were_looked_for_here(tmp_path: Path, c_programs: Path) -> None:
+    driver, bundle = Driver([c_programs / "driver-plain"]), bundles.tensor_bundle(tmp_path / "b")
+    with pytest.raises(Refused) as caught:
+        driver.ask("open", bundle=str(bundle), engine_library=None, threads=1)
+    assert caught.value.name == "LoadFailed"
+    suffixes = ("{}.so.1", "{}.so") if sys.platform == "linux" else ("{}.1.dylib", "{}.dylib")
+    looked = ", ".join(each.format("libonnxruntime") for each in suffixes)
+    assert f"(looked for {looked}; " in caught.value.message
+    assert caught.value.message.endswith("install ONNX Runtime, or name its library in engine_library")
 
 
 @pytest.mark.parametrize(("engine", "kinds"), [("onnxruntime", ["picture", "words"]), ("llama.cpp", ["answer"])])

@@ -201,7 +201,7 @@ ANDROID_21 = {
     "java/lang/Object": "<init> notifyAll wait",
     "java/lang/RuntimeException": "<init>",
     "java/lang/SecurityException": "",
-    "java/lang/String": "<init> codePointAt equals getBytes indexOf length replaceAll substring valueOf",
+    "java/lang/String": "<init> codePointAt equals getBytes indexOf length replace replaceAll substring valueOf",
     "java/lang/StringBuilder": "<init> append charAt length setCharAt toString",
     "java/lang/System": "arraycopy getProperty load loadLibrary",
     "java/lang/Thread": "<init> setDaemon start",

@@ -112,17 +112,15 @@ static inline edgekit_code extensions_admit(extensions *self, const tokenizer_js
 }
 
 static inline void *extensions_library(const char *path, const char *kind, edgekit_error *error) {
-    static const char *const names[] = {"libortextensions.so", "libortextensions.dylib", NULL};
-    void *library = path == NULL ? NULL : dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    for (size_t index = 0; path == NULL && library == NULL && names[index] != NULL; index++) {
-        library = dlopen(names[index], RTLD_NOW | RTLD_LOCAL);
-    }
+    static const char *const names[] = LIBRARY_NAMES("libortextensions", "0");
+    char looked[160] = "";
+    void *library = path == NULL ? library_find(names, looked, sizeof looked) : dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) {
         const char *reason = dlerror();
         fail(error, EDGEKIT_LOAD_FAILED,
              "the bundle's tokenizer is %.20s, which needs onnxruntime-extensions: build its libortextensions or take "
-             "it from its Android or iOS package, and name it in text_library (%.200s)",
-             kind, reason == NULL ? "no reason given" : reason);
+             "it from its Android or iOS package, and name it in text_library (%s%.130s)",
+             kind, looked, reason == NULL ? "no reason given" : reason);
     }
     return library;
 }

@@ -80,6 +80,10 @@ static edgekit_code llama_fitting(const llama_engine *self, size_t count, int32_
     if (*max_tokens < 1) {
         return fail(error, EDGEKIT_BAD_INPUT, "max_tokens is %d, expected 1 or more", (int)*max_tokens);
     }
+    if (count >= (size_t)self->limit) {
+        return fail(error, EDGEKIT_PROMPT_TOO_LONG, "a prompt of %zu tokens %s the context of %d: shorten it", count,
+                    count > (size_t)self->limit ? "exceeds" : "fills", (int)self->limit);
+    }
     if (count + (size_t)*max_tokens > (size_t)self->limit) {
         return fail(error, EDGEKIT_PROMPT_TOO_LONG,
                     "a prompt of %zu tokens and up to %d of answer exceed the context of %d: shorten the prompt or "

@@ -155,7 +155,7 @@ static void llama_backends(const llama_api *api) {
 }
 
 static edgekit_code llama_library(llama_engine *self, const char *path, edgekit_error *error) {
-    static const char *const names[] = {"libllama.so", "libllama.so.0", "libllama.dylib", NULL};
+    static const char *const names[] = LIBRARY_NAMES("libllama", "0");
     void *library = library_open(path, names, "llama.cpp", error);
     if (library == NULL) return EDGEKIT_LOAD_FAILED;
     edgekit_code code = llama_symbols(&self->api, library, error);

@@ -205,7 +205,7 @@ static void onnx_close(onnx_engine *self) {
 }
 
 static edgekit_code ort_library(onnx_engine *self, const char *path, edgekit_error *error) {
-    static const char *const names[] = {"libonnxruntime.so.1", "libonnxruntime.so", "libonnxruntime.dylib", NULL};
+    static const char *const names[] = LIBRARY_NAMES("libonnxruntime", "1");
     setenv("ORT_DISABLE_TELEMETRY", "1", 1);
 #if defined(__GLIBC__)
     /* Left alone, glibc raises the size from which freed blocks go back to the system to whatever was freed last; the

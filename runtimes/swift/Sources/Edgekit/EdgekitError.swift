@@ -48,7 +48,8 @@ public enum EdgekitError: Error, Equatable, Sendable {
         }
     }
 
-    init(_ code: edgekit_code, _ message: String) {
+    init(_ code: edgekit_code, _ told: String) {
+        let message = Self.inSwiftsNames(told)
         switch code {
         case EDGEKIT_BUNDLE_INVALID: self = .bundleInvalid(message)
         case EDGEKIT_UNSUPPORTED_DEVICE: self = .unsupportedDevice(message)
@@ -62,6 +63,13 @@ public enum EdgekitError: Error, Equatable, Sendable {
         case EDGEKIT_CLOSED: self = .closed(message)
         default: self = .runFailed(message)
         }
+    }
+
+    /// The C runtime's remedies name its own options.
+    private static func inSwiftsNames(_ message: String) -> String {
+        message.replacingOccurrences(of: "its library in engine_library", with: "its library in engineLibrary")
+            .replacingOccurrences(of: "name it in text_library", with: "name it in textLibrary")
+            .replacingOccurrences(of: "or lower max_tokens", with: "or lower maxTokens")
     }
 
     // In the words of the other runtimes.

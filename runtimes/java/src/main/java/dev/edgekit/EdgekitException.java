@@ -36,7 +36,8 @@ public abstract class EdgekitException extends RuntimeException {
     }
 
     /** The exception for a code of edgekit.h. */
-    static EdgekitException of(int code, String message) {
+    static EdgekitException of(int code, String told) {
+        String message = inJavasNames(told);
         switch (code) {
             case 1: return new BundleInvalid(message);
             case 2: return new UnsupportedDevice(message);
@@ -51,5 +52,12 @@ public abstract class EdgekitException extends RuntimeException {
             case 11: return new Closed(message);
             default: return new RunFailed("the native part failed with the unknown code " + code + ": " + message);
         }
+    }
+
+    /** The C runtime's remedies name its own options. */
+    private static String inJavasNames(String message) {
+        return message.replace("its library in engine_library", "its library in OpenOptions.engineLibrary")
+            .replace("name it in text_library", "name it in OpenOptions.textLibrary")
+            .replace("or lower max_tokens", "or lower maxTokens");
     }
 }
