@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["devices_text", "facts_text", "plan_text", "plan_value", "run_text", "steps_text", "targets_text"]
 
 
+_SENTENCE = 32
+"""Characters: of a list with longer entries each stands on a line of its own."""
+
+
 def devices_text(summaries: Sequence[Summary]) -> str:
     def size(value: float | None) -> str:
         return "unknown" if value is None else f"{value / 2**20:,.0f} MiB"
@@ -47,13 +51,17 @@ def steps_text(steps: Sequence[Step]) -> str:
 
 
 def facts_text(facts: Mapping[str, Any], indent: str = "") -> str:
-    """Nested facts, one a line; lists of more than six entries are counted."""
+    """Nested facts, one a line; lists of more than six entries are counted, sentences stand on lines of their own."""
     lines = []
     for name, value in facts.items():
         label = f"{indent}{name.replace('_', ' ')}"
         if isinstance(value, Mapping):
             lines.append(f"{label}:")
             lines.append(facts_text(value, indent + "  "))
+        elif isinstance(value, (list, tuple)) and any(
+            isinstance(item, str) and len(item) > _SENTENCE for item in value
+        ):
+            lines += [f"{label}:", *(f"{indent}  {item}" for item in value)]
         elif isinstance(value, (list, tuple)):
             plain = [str(item) for item in value if not isinstance(item, Mapping)]
             shown = ", ".join(plain) if len(plain) == len(value) and len(value) <= 6 else f"{len(value)} entries"

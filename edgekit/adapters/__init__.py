@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from edgekit.adapters.config import AdapterConfig
-from edgekit.adapters.layout import Base, Layout, Weighted, laid_out
+from edgekit.adapters.layout import laid_out
+from edgekit.adapters.pieces import Base, Layout, Weighted
 from edgekit.adapters.stored import Adapter, adapter_file
 from edgekit.adapters.writing import sparse_weights, write_weights
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from edgekit.adapters.layout import Layout, Piece
+from edgekit.adapters.pieces import Layout, Piece
 from edgekit.adapters.products import row_blocks
 from edgekit.checkpoint import safetensors_header
 from edgekit.checkpoint.dtypes import BITS

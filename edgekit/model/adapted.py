@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import adapters
-from edgekit.adapters.layout import FLOATS, Combination
+from edgekit.adapters.pieces import FLOATS, Combination
 from edgekit.checkpoint import open_checkpoint, safetensors_header
 from edgekit.checkpoint.safetensors import safetensors_files
 from edgekit.errors import BadAdapter, HubUnreachable, ModelNotFound, NoSpace
@@ -26,6 +26,8 @@ from edgekit.progress import Progress
 
 CONFIG = "adapter_config.json"
 _WITH_THE_ADAPTER = ("README.md", CONFIG, "adapter_model.safetensors", "adapter_model.bin")
+READERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json")
+"""With one of these an adapter has a tokenizer of its own."""
 _BESIDE_THE_MODEL = ("README.md", "preprocessor_config.json", "generation_config.json")
 _FOUR_BIT = re.compile(
     r"(-(unsloth|bnb|4bit|8bit|gptq|awq|int4|int8|fp8|w4a16|autoround|quantized[^/]*))+$", re.IGNORECASE

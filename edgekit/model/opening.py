@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from edgekit.adapters.layout import Combination
+from edgekit.adapters.pieces import Combination
 from edgekit.errors import BadAdapter, BadModel, ModelNotFound, UnsupportedModel
 from edgekit.model.adapted import Recipe, adapter_part, is_adapter, open_merged
 from edgekit.model.config import SUPPORTED
@@ -63,9 +63,9 @@ def open_model(
     that is a whole model is then their base. `combination` is "cat" (the products are added) or "linear" (PEFT's: the
     factors are). Without `weights` the merged files hold zeros: enough to plan by.
     """
-    place = _located(source, revision, cache, allow_pickle, trust_remote_code)
+    place = located(source, revision, cache, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     adapts = place.path.is_dir() and is_adapter(place.path)
-    options = {"allow_pickle": allow_pickle, "trust_remote_code": trust_remote_code, "cache": cache}
+    options: dict[str, Any] = {"allow_pickle": allow_pickle, "trust_remote_code": trust_remote_code, "cache": cache}
 
     def folder_at(path: Path) -> SourceModel:
         return open_folder(
@@ -84,7 +84,7 @@ def open_model(
     recipe = _recipe(place, adapts, base, adapters or {}, combination, options)
 
     def open_base(named: str, at: str | None) -> SourceModel:
-        return open_model(named, revision=at, **options)  # type: ignore[arg-type]
+        return open_model(named, revision=at, **options)
 
     return open_merged(recipe, open_base, folder_at, progress or Silent(), weights=weights)
 
@@ -100,17 +100,17 @@ def merge_recipe(
     trust_remote_code: bool = False,
 ) -> tuple[Recipe, Callable[[str, str | None], SourceModel]]:
     """What `open_model` would merge, and how it opens the base. BadAdapter where there is nothing to merge."""
-    place = _located(source, revision, None, allow_pickle, trust_remote_code)
+    place = located(source, revision, None, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     adapts = place.path.is_dir() and is_adapter(place.path)
-    options = {"allow_pickle": allow_pickle, "trust_remote_code": trust_remote_code, "cache": None}
+    options: dict[str, Any] = {"allow_pickle": allow_pickle, "trust_remote_code": trust_remote_code, "cache": None}
     if not adapts and not adapters:
         raise BadAdapter(f"{source} is no adapter: it has no adapter_config.json", "name an adapter, or --adapters A,B")
     recipe = _recipe(place, adapts, base, adapters or {}, combination, options)
-    return recipe, lambda named, at: open_model(named, revision=at, **options)  # type: ignore[arg-type]
+    return recipe, lambda named, at: open_model(named, revision=at, **options)
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where a source lies. `name` is a hub model's, `revision` the commit of one."""
 
     text: str
@@ -119,9 +119,9 @@ class _Place:
     name: str | None
 
 
-def _located(
-    source: str | Path, revision: str | None, cache: Path | None, allow_pickle: bool, trust_remote_code: bool
-) -> _Place:
+def located(
+    source: str | Path, revision: str | None, cache: Path | None, *, allow_pickle: bool, trust_remote_code: bool
+) -> Place:
     """A hub model is downloaded. ModelNotFound for a revision of anything else."""
     text = str(source)
     path = Path(text).expanduser()
@@ -130,14 +130,14 @@ def _located(
         from edgekit.model.hub import download
 
         copy = download(hub_id, revision, cache, allow_pickle=allow_pickle, with_code=trust_remote_code)
-        return _Place(text, copy.folder, copy.revision, hub_id.split("/")[1].lower())
+        return Place(text, copy.folder, copy.revision, hub_id.split("/")[1].lower())
     if revision is not None:
         raise ModelNotFound(f"{source} is on this machine and has no revision {revision!r}", "leave --revision out")
-    return _Place(text, path, None, None)
+    return Place(text, path, None, None)
 
 
 def _opened(
-    place: _Place, folder_at: Callable[[Path], SourceModel], task: Task | None, cache: Path | None
+    place: Place, folder_at: Callable[[Path], SourceModel], task: Task | None, cache: Path | None
 ) -> SourceModel:
     path = place.path
     if path.is_dir():
@@ -154,7 +154,7 @@ def _opened(
 
 
 def _recipe(
-    place: _Place,
+    place: Place,
     adapts: bool,
     base: str | Path | None,
     adapters: Mapping[str, float],
@@ -168,7 +168,7 @@ def _recipe(
         raise missing(place.path)
     parts = []
     for source, weight in adapters.items():
-        found = _located(source, None, **options)
+        found = located(source, None, **options)
         if not (found.path.is_dir() and is_adapter(found.path)):
             raise BadAdapter(
                 f"{source} is no adapter: it has no adapter_config.json", "name folders or hub ids of adapters"
