@@ -280,13 +280,12 @@ def compare(
     return Call(run)
 
 
-def run(bundle: str, *inputs: str, threads: str | None = None, max_tokens: str = "128") -> Call:
+def run(bundle: str, *inputs: str, threads: str | None = None, max_tokens: str | None = None) -> Call:
     workers, most = flags.whole("--threads", threads), flags.whole("--max-tokens", max_tokens)
 
     def start() -> Outcome:
         from edgekit.running import run as run_bundle
 
-        assert most is not None
         result = run_bundle(bundle, inputs, threads=workers, max_tokens=most)
         if isinstance(result, list):
             return Outcome(result, tables.run_text(result, inputs))

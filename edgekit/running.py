@@ -12,11 +12,12 @@ from edgekit.resources import use_python_runtime
 
 
 def run(
-    bundle: str | Path, inputs: Sequence[str], *, threads: int | None = None, max_tokens: int = 128
+    bundle: str | Path, inputs: Sequence[str], *, threads: int | None = None, max_tokens: int | None = None
 ) -> list[Any] | Iterator[str]:
     """What the bundle makes of `inputs`: an embedding or labels for each text or picture, or, from one prompt, text.
 
-    A chat bundle is spoken to through its template. Returns plain lists, or an iterator of pieces of text.
+    A chat bundle is spoken to through its template; an answer has up to 256 tokens, or what the context leaves, where
+    `max_tokens` says nothing else. Returns plain lists, or an iterator of pieces of text.
     """
     manifest = verify(Path(bundle))
     if manifest.task == "tensors":
@@ -39,7 +40,7 @@ def run(
                 return session.embed(list(inputs)).tolist()  # type: ignore[no-any-return]
             return list(session.classify(list(inputs)))
     except edgekit_runtime.RuntimeFailure as error:
-        raise RunRefused(str(error)) from error
+        raise _refused(error) from error
 
 
 def _told(pieces: Iterator[str]) -> Iterator[str]:
@@ -49,4 +50,8 @@ def _told(pieces: Iterator[str]) -> Iterator[str]:
     try:
         yield from pieces
     except edgekit_runtime.RuntimeFailure as error:
-        raise RunRefused(str(error)) from error
+        raise _refused(error) from error
+
+
+def _refused(error: Exception) -> RunRefused:
+    return RunRefused(str(error).replace("or lower max_tokens", "or lower max_tokens (--max-tokens)"))

@@ -30,9 +30,12 @@ def main(arguments: Sequence[str], bundle: Path | None = None) -> int:
     try:
         return _run(options, bundle or options.bundle)
     except RuntimeFailure as error:
-        print(f"error: {error} [{error.code}]", file=sys.stderr)
+        told = str(error).replace("or lower max_tokens", "or lower --max-tokens")
+        print(f"error: {told} [{error.code}]", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # a terminal shows ^C where the cursor is
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
@@ -53,7 +56,7 @@ def _parser(bundle: Path | None) -> argparse.ArgumentParser:
     parser.add_argument("--self-test", action="store_true", help="replay the goldens packed with the model")
     parser.add_argument("--threads", type=int, metavar="N", help="default: the device's fast cores")
     parser.add_argument("--low-memory", action="store_true", help="less private memory, slower")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="of an answer (default 256)")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="default: 256, or what the context leaves")
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default)")
     parser.add_argument("--seed", type=int, metavar="N", help="for a temperature above 0")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
@@ -80,7 +83,7 @@ def _lines() -> list[str]:
     try:
         lines = [line for line in sys.stdin.read().splitlines() if line.strip()]
     except UnicodeDecodeError as error:
-        raise BadInput(f"stdin is not {error.encoding} text at byte {error.start}") from error
+        raise BadInput(f"stdin is not {error.encoding.upper()} at byte {error.start}: give text in it") from error
     if lines:
         return lines
     raise BadInput("no text was given, neither as an argument nor on stdin")
