@@ -140,7 +140,7 @@ _RUN = """edgekit run BUNDLE TEXT... [flags]
 Embeddings: the cosine similarities of several texts, or the first values of one. Classifiers: labels with scores
 (give picture paths to an image model). Language models: streams an answer; a chat model through its template.
 
-  --threads N        --max-tokens N (default 128)
+  --threads N        --max-tokens N (default 256, or what the context leaves)
 
 Example:  edgekit run my-encoder-pi5 "a cat on a mat" "a kitten on a rug" """
 
