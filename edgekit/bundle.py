@@ -98,11 +98,12 @@ def seal(staged: Staged, report: Report, golden: Mapping[str, Any], summary: Pla
     (folder / "report.html").write_text(html.page(report, staged.manifest), encoding="utf-8")
     (folder / "README.md").write_text(bundle_readme.text(staged.manifest, report, folder), encoding="utf-8")
     anonymous, peak = report.figure("anonymous memory"), report.figure("peak RSS")
+    threads = f"{report.host.threads} {'thread' if report.host.threads == 1 else 'threads'}"
     memory = staged.manifest.memory.model_copy(
         update={
             "anonymous_bytes": None if anonymous is None else int(anonymous),
             "peak_rss_bytes": None if peak is None else int(peak),
-            "measured_on": None if peak is None else f"{report.host.cpu}, {report.host.threads} threads",
+            "measured_on": None if peak is None else f"{report.host.cpu}, {threads}",
         }
     )
     known = {entry.path: entry for entry in staged.manifest.files}
