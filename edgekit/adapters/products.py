@@ -64,6 +64,10 @@ def with_magnitudes(product: LowRank, magnitudes: Values, read: Read, shape: tup
     """m * (W + dW) / ||W + dW||, the norm taken of each output's weights (Liu et al. 2024, DoRA)."""
     import numpy as np
 
+    def scaled_by(norms: npt.NDArray[np.float64], wanted: Values) -> Values:
+        with np.errstate(divide="ignore", invalid="ignore"):  # what has no direction becomes NaN, and is refused
+            return (wanted / norms).astype(np.float32)
+
     def changed(values: Values, rows: slice) -> Values:
         return values.reshape(len(values), -1) + product.rows(rows)
 
@@ -71,13 +75,13 @@ def with_magnitudes(product: LowRank, magnitudes: Values, read: Read, shape: tup
         squares = np.zeros(len(magnitudes), np.float64)
         for rows in row_blocks(shape):
             squares += np.square(changed(read(rows), rows), dtype=np.float64).sum(axis=0)
-        factors = (magnitudes / np.sqrt(squares)).astype(np.float32)
+        factors = scaled_by(np.sqrt(squares), magnitudes)
         return lambda values, rows: changed(values, rows) * factors
 
     def step(values: Values, rows: slice) -> Values:
         wide = changed(values, rows)
         norms = np.sqrt(np.square(wide, dtype=np.float64).sum(axis=1, keepdims=True))
-        scaled: Values = wide * (magnitudes[rows, None] / norms).astype(np.float32)
+        scaled: Values = wide * scaled_by(norms, magnitudes[rows, None])
         return scaled.reshape(values.shape)
 
     return step
