@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -25,9 +26,14 @@ def require_accelerate() -> Any:
 
 def state() -> Any:
     """accelerate's PartialState: process_index, num_processes, device, is_main_process; a group is joined once."""
-    package = require_accelerate()
-    partial = package.PartialState
-    return partial() if partial._shared_state else partial(timeout=_PATIENCE)
+    partial = require_accelerate().PartialState
+    if partial._shared_state:
+        return partial()
+    import torch
+
+    # Without `cpu`, processes on a machine without a GPU would each believe to be alone.
+    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on")
+    return partial(cpu=asked or not torch.accelerator.is_available(), timeout=_PATIENCE)
 
 
 def told(compute: Callable[[], Result]) -> Result:

@@ -20,9 +20,11 @@ class Recipe:
     share the work. `budget_s` is turned into a number of steps once, by the time that the first ones take; `steps`
     gives that number instead, which makes a run with a budget repeatable. `epochs` bounds both. `warmup_share` is the
     share of the steps in which the rate rises; `clip_norm` the longest gradient; `patience` the validations without a
-    new best after which it stops. `precision` "auto" is bfloat16 or float16 on a GPU and float32 on a CPU.
-    `dropout` draws the student's dropout, which a student that imitates seldom gains by. `objective` says in words
-    what the loss is: a checkpoint of another is refused.
+    new best after which it stops. `vector_rate` multiplies the rate of norms and biases (fewer than two axes), which
+    are few and large beside matrices: where a model is nearly right they have the longest way to go. `precision`
+    "auto" is bfloat16 or float16 on a GPU and float32 on a CPU. `dropout` draws the student's dropout, which a
+    student that imitates seldom gains by. `objective` says in words what the loss is: a checkpoint of another is
+    refused.
     """
 
     learning_rate: float = 2e-4
@@ -34,6 +36,7 @@ class Recipe:
     patience: int = 5
     seed: int = 0
     weight_decay: float = 0.01
+    vector_rate: float = 1.0
     precision: Precision = "auto"
     steps: int | None = None
     dropout: bool = False
@@ -50,6 +53,7 @@ class Recipe:
             "patience": (self.patience >= 1, "at least 1"),
             "seed": (0 <= self.seed < 2**63, "0 or above"),
             "weight_decay": (0 <= self.weight_decay < 1, "0 to below 1"),
+            "vector_rate": (0 < self.vector_rate <= 10**4, "above 0 and at most 10000"),
             "precision": (self.precision in ("auto", "fp32", "bf16", "fp16"), "auto, fp32, bf16 or fp16"),
             "steps": (self.steps is None or 1 <= self.steps < 2**31, "at least 1"),
         }

@@ -71,7 +71,7 @@ class Engine:
         norm = float(self._accelerator.clip_grad_norm_(parameters, self._recipe.clip_norm))
         if math.isfinite(norm) or self.precision == "fp16":
             for group in self._optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["share"]
             self._stepper.step()
         self._optimizer.zero_grad(set_to_none=True)
         return mean, 0.0 if self.precision == "fp16" else norm
@@ -190,13 +190,13 @@ def _together(student: torch.nn.Module, objective: Objective) -> torch.nn.Module
 
 
 def _adamw(together: torch.nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """Norms and biases (fewer than two axes) are not decayed."""
+    """Norms and biases (fewer than two axes) are not decayed, and have the share of the rate that the recipe says."""
     import torch
 
     trained = [each for each in together.parameters() if each.requires_grad]
     groups = [
-        {"params": [each for each in trained if each.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [each for each in trained if each.ndim < 2], "weight_decay": 0.0},
+        {"params": [each for each in trained if each.ndim >= 2], "weight_decay": recipe.weight_decay, "share": 1.0},
+        {"params": [each for each in trained if each.ndim < 2], "weight_decay": 0.0, "share": recipe.vector_rate},
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.learning_rate)
 
