@@ -203,6 +203,58 @@ def distill(
     return Call(run)
 
 
+def prune(
+    model: str,
+    *,
+    data: str | None = None,
+    heads: str | None = None,
+    ffn: str | None = None,
+    layers: str | None = None,
+    unstructured: str | None = None,
+    importance: str = "taylor",
+    recover: str = "5min",
+    seed: str = "0",
+    out: str | None = None,
+    task: str | None = None,
+    revision: str | None = None,
+    allow_pickle: str | bool = False,
+    trust_remote_code: str | bool = False,
+    force: str | bool = False,
+) -> Call:
+    given = dict(locals())
+    shares = {name: flags.share(f"--{name}", given[name]) for name in ("heads", "ffn", "unstructured")}
+    gone = flags.whole("--layers", layers) or 0
+    measure: Any = flags.choice("--importance", importance, ("taylor", "activation"))
+    recover_s = None if recover == "none" else flags.duration("--recover", recover)
+    start_from = flags.seed("--seed", seed)
+    permits: Any = {
+        name: flags.yes(f"--{name.replace('_', '-')}", given[name])
+        for name in ("allow_pickle", "trust_remote_code", "force")
+    }
+    if not gone and not any(shares.values()):
+        raise UsageError("nothing is to be pruned", "give some of --heads 25%, --ffn 50%, --layers 2")
+    if shares["unstructured"] and (gone or shares["heads"] or shares["ffn"]):
+        raise UsageError("--unstructured goes alone", "prune structures first, and then what is left")
+    if data is None:
+        raise NoData("edgekit prune needs rows to measure what matters on", "give --data FILE; they need no labels")
+
+    def run() -> Outcome:
+        from edgekit.progress import watch
+        from edgekit.pruning import Amounts
+        from edgekit.pruning import prune as prune_model
+        from edgekit.pruning.words import pruned_text
+
+        with watch() as progress:
+            made = prune_model(
+                model, data, Amounts(layers=gone, **shares), importance=measure, recover_s=recover_s, seed=start_from,
+                out=out, task=flags.task(task), revision=revision, progress=progress, **permits,
+            )  # fmt: skip
+        value = {"model": str(made.folder), "pruning": made.record.model_dump(mode="json")}
+        return Outcome(value, f"{pruned_text(made.record)}\nmodel: {made.folder}")
+
+    return Call(run)
+
+
 def validate(
     bundle: str,
     *,
@@ -501,6 +553,7 @@ COMMANDS: dict[str, Callable[..., Call]] = {
     "pack": pack,
     "plan": plan,
     "distill": distill,
+    "prune": prune,
     "validate": validate,
     "compare": compare,
     "run": run,

@@ -71,6 +71,17 @@ def duration(flag: str, text: str | None) -> float | None:
     return seconds
 
 
+def share(flag: str, text: str | None) -> float:
+    """ "25%" or "0.25" -> 0.25; 0 for None."""
+    if text is None:
+        return 0.0
+    value = number(flag, text.removesuffix("%")) or 0.0
+    value = value / 100 if text.endswith("%") else value
+    if not 0 < value < 1:
+        raise UsageError(f"{flag} is {text}", "give more than 0% and less than 100%, as in 25%")
+    return value
+
+
 def port(flag: str, text: str | None) -> int:
     """A port to listen on; 0, any that is free, for None."""
     value = whole(flag, text) or 0

@@ -9,6 +9,7 @@ _TOP = """edgekit: pack a trained model for an edge device, and prove that it fi
     edgekit pack MODEL --device DEVICE     choose, export, quantize, validate, write a bundle
     edgekit plan MODEL --device DEVICE     what pack would try, and what not and why; writes nothing
     edgekit distill MODEL --data FILE      a smaller model, trained to answer alike, as a model folder
+    edgekit prune MODEL --data FILE        heads, channels and layers that matter least, cut out of a model
     edgekit validate BUNDLE --on TARGET    measure a bundle here, on an emulated CPU, over ssh or adb
     edgekit compare A B ...                lay bundles side by side
     edgekit run BUNDLE TEXT...             run a bundle as an app would
@@ -86,9 +87,9 @@ Example:  edgekit plan ./my-llama --device raspberry-pi-5-8gb --context 4096 --e
 _DISTILL = """edgekit distill MODEL --data FILE [--student SHAPE] [--budget TIME] [--out DIR] [flags]
 
 Trains a smaller model to answer as MODEL does, and writes it as an ordinary Hugging Face folder, with training.json and
-report.html: its loss curves, and what was lost and gained against MODEL on rows it never saw, each with a 95 % interval.
-Rows need no labels; at least 160 different ones are needed, thousands are better. `edgekit pack --data` does the same on
-its way to a bundle, at the size that fits the device. Ctrl-C leaves a checkpoint, and says where.
+report.html: its loss curves, and what was lost and gained against MODEL on rows it never saw, with 95 % intervals. Rows
+need no labels; at least 160 different ones are needed, thousands are better. `edgekit pack --data` does the same on its
+way to a bundle, at the size that fits the device. Ctrl-C leaves a checkpoint, and says where.
 
   --data FILE           .jsonl or .csv: text; text,label; tokens,labels; image,label
   --student SHAPE       layers=4,hidden=256 (heads=, intermediate=), or the folder or hub id of a smaller model with the
@@ -103,6 +104,25 @@ its way to a bundle, at the size that fits the device. Ctrl-C leaves a checkpoin
   --allow-pickle        --trust-remote-code     as for pack
 
 Example:  edgekit distill ./my-encoder --data texts.jsonl --student layers=3 --budget 25min"""
+
+_PRUNE = """edgekit prune MODEL --data FILE [--heads 25%] [--ffn 50%] [--layers 2] [--out DIR] [flags]
+
+Cuts what matters least out of MODEL, lets what is left learn to answer like the whole model again, and writes a normal
+Hugging Face folder with pruning.json: what went, and what that lost (before and after recovery, on rows that nothing
+here has seen, with 95 % intervals) and gained. Rows need no labels; at least 160 different ones are needed.
+
+  --data FILE           .jsonl or .csv: text; text,label; tokens,labels; image,label
+  --heads 25%           of each layer's attention heads; where heads share keys, whole groups go
+  --ffn 50%             of each layer's feed-forward channels
+  --layers 2            how many whole layers go
+  --unstructured 50%    instead: single weights to zero. A compressed file shrinks; RAM and latency do not
+  --importance WHAT     taylor: the change of the loss without it (default) · activation: the energy of its output
+  --recover TIME        how long it may learn afterwards, or none (default 5min)
+  --seed N              (default 0)
+  --out DIR             (default MODEL-pruned here)      --force    replace such a model there
+  --task TASK           --revision SHA                   --allow-pickle     --trust-remote-code
+
+Example:  edgekit prune ./my-encoder --data texts.jsonl --ffn 50% --layers 1 && edgekit pack my-encoder-pruned"""
 
 _VALIDATE = """edgekit validate BUNDLE [flags]
 
@@ -225,6 +245,7 @@ _PAGES = {
     "pack": _PACK,
     "plan": _PLAN,
     "distill": _DISTILL,
+    "prune": _PRUNE,
     "validate": _VALIDATE,
     "compare": _COMPARE,
     "run": _RUN,

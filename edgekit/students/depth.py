@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgekit.errors import UsageError
 from edgekit.students.cutting import cut, everything, module_family
 from edgekit.students.shape import KINDS, continued
@@ -35,13 +38,21 @@ def layers_to_keep(module: nn.Module, layers: int) -> tuple[int, ...]:
         raise UsageError(
             f"a student of {layers} layers is asked for, the model has {shape.layers}", f"give 1 to {shape.layers}"
         )
-    kinds = kinds_of(module, shape.layers)
-    return nearest(evenly(shape.layers, layers), kinds, continued(kinds, layers))
+    ideal = evenly(shape.layers, layers)
+    distance = np.abs(np.arange(shape.layers)[None] - np.array(ideal)[:, None]).astype(np.float64)
+    return cheapest(distance, kinds_of(module, shape.layers))
+
+
+def dearest_layers(module: nn.Module, layers: int, scores: NDArray[np.float64]) -> tuple[int, ...]:
+    """The `layers` layers of the highest scores, in their order, under the same rule for layers that differ in kind."""
+    _, shape = module_family(module)
+    return cheapest(np.broadcast_to(-scores, (layers, shape.layers)), kinds_of(module, shape.layers))
 
 
 def kinds_of(module: nn.Module, layers: int) -> list[tuple[Any, ...]]:
     """What tells the module's layers apart in its configuration, by layer."""
-    lists = [kinds for key in KINDS if isinstance(kinds := getattr(module.config, key, None), list)]
+    config: Any = module.config
+    lists = [kinds for key in KINDS if isinstance(kinds := getattr(config, key, None), list)]
     return [tuple(kinds[layer] for kinds in lists) for layer in range(layers)]
 
 
@@ -52,19 +63,21 @@ def evenly(have: int, want: int) -> tuple[int, ...]:
     return tuple((2 * place * (have - 1) + want - 1) // (2 * (want - 1)) for place in range(want))
 
 
-def nearest(ideal: Sequence[int], kinds: Sequence[object], wanted: Sequence[object]) -> tuple[int, ...]:
-    """Rising indices of the wanted kinds with the least sum of distances to the ideal ones; the ideal ones themselves
-    where no such choice exists.
+def cheapest(costs: NDArray[np.float64], kinds: Sequence[object]) -> tuple[int, ...]:
+    """Rising indices, one a place, with the least sum of `costs` [places, layers], each of the kind of its place.
+
+    There always is one: the places' kinds repeat the pattern of the layers', which the first layers have.
     """
-    best: dict[int, tuple[int, tuple[int, ...]]] = {-1: (0, ())}  # by the last index taken: (cost, indices)
-    for place, kind in enumerate(wanted):
-        reached: dict[int, tuple[int, tuple[int, ...]]] = {}
-        cheapest: tuple[int, tuple[int, ...]] | None = best.get(-1)
-        for at, have in enumerate(kinds):
-            if have == kind and cheapest is not None:
-                cost, taken = cheapest
-                reached[at] = (cost + abs(at - ideal[place]), (*taken, at))
-            if at in best and (cheapest is None or best[at][0] < cheapest[0]):
-                cheapest = best[at]
+    places, layers = costs.shape
+    wanted = continued(kinds, places)
+    best: dict[int, tuple[float, tuple[int, ...]]] = {-1: (0.0, ())}  # by the last index taken: (cost, indices)
+    for place in range(places):
+        reached: dict[int, tuple[float, tuple[int, ...]]] = {}
+        before = best.get(-1)
+        for at in range(layers):
+            if before is not None and kinds[at] == wanted[place]:
+                reached[at] = (before[0] + float(costs[place, at]), (*before[1], at))
+            if at in best and (before is None or best[at][0] < before[0]):
+                before = best[at]
         best = reached
-    return min(best.values(), key=lambda found: found[0])[1] if best else tuple(ideal)
+    return min(best.values(), key=lambda found: found[0])[1]

@@ -92,9 +92,14 @@ def resolved(source: Shape, family: Family, spec: StudentSpec) -> Shape:
     return _with_free_heads(shape, source, spec.heads) if family.has_free_heads else _with_heads(shape, family, spec)
 
 
+def inner_step(source: Shape) -> int:
+    """The steps in which feed-forward channels go: those that block quantizers take, where the source's are of such."""
+    return next((step for step in _INNER_STEPS if source.inner % step == 0 and source.inner >= 8 * step), 1)
+
+
 def _scaled_inner(source: Shape, hidden: int) -> int:
-    """In proportion to the width, in steps that block quantizers take where the source's is of such."""
-    step = next((step for step in _INNER_STEPS if source.inner % step == 0 and source.inner >= 8 * step), 1)
+    """In proportion to the width."""
+    step = inner_step(source)
     return min(source.inner, max(step, round(source.inner * hidden / source.hidden / step) * step))
 
 
@@ -122,7 +127,13 @@ def _with_heads(shape: Shape, family: Family, spec: StudentSpec) -> Shape:
     heads = spec.heads
     if heads is None:
         heads = hidden // size if hidden % size == 0 else shape.heads
-    if heads * size <= hidden and hidden % size == 0 and (heads * size == hidden or not family.shares_heads):
+    if heads * size < hidden and family.shares_heads:
+        raise UsageError(
+            f"{heads} heads of {size} do not span a width of {hidden}, and all layers of this family share a table of"
+            " them",
+            f"give hidden={heads * size} with them",
+        )
+    if heads * size <= hidden and hidden % size == 0:
         return replace(shape, heads=heads, kv_heads=heads)
     if heads * size > hidden and hidden % heads == 0:
         return replace(shape, heads=heads, kv_heads=heads, head_size=hidden // heads)

@@ -41,7 +41,7 @@ FLOORS = (
         "distilled_table",
         "demo",
     ),  # fmt: skip
-    ("revalidate", "tables"),
+    ("revalidate", "pruning", "tables"),
     ("flags", "manual"),
     ("commands",),
     ("cli",),

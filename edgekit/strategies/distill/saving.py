@@ -33,10 +33,10 @@ _MODES = {
 _PROMPTS = "config_sentence_transformers.json"
 
 
-def save_folder(module: nn.Module, teacher: SourceModel, folder: Path, card: str) -> None:
+def save_folder(module: nn.Module, teacher: SourceModel, folder: Path, card: str, tag: str = "distilled") -> None:
     """Write `module`, a transformers one of the teacher's task and tokenizer, into the new folder `folder`.
 
-    `card` is the text of its README.md, below the licence, which is the teacher's.
+    `card` is the text of its README.md, below the licence, which is the teacher's, and `tag`, which says what it is.
     """
     folder.mkdir(parents=True)
     with quiet_transformers():
@@ -45,7 +45,7 @@ def save_folder(module: nn.Module, teacher: SourceModel, folder: Path, card: str
     if any(file.name == "modules.json" for file in teacher.files):
         _write_sentence_modules(teacher, int(module.config.hidden_size), folder)  # type: ignore[union-attr, arg-type]
     licence = [] if teacher.licence is None else [f"license: {teacher.licence}"]
-    front = "\n".join(["---", *licence, "tags: [edgekit, distilled]", "---"])
+    front = "\n".join(["---", *licence, f"tags: [edgekit, {tag}]", "---"])
     card_file = folder / "README.md"
     card_file.write_text(f"{front}\n\n{card}\n", encoding="utf-8")
     for weights in folder.glob("*.safetensors"):  # which safetensors makes private
