@@ -30,15 +30,19 @@ def kinds_for(
     *,
     seven_bits: bool = False,
 ) -> dict[str, Kind]:
-    """How each submodule's weight is deployed, by its name; those left in float are not named. `module` is the model's
-    own, in float32; `folder` is scratch. UnsupportedModel where the strategy cannot make it or quantizes no layer of it.
+    """How each submodule's weight is deployed, by its name; those left in float are not named.
+
+    `module` is the model's own, in float32; `folder` is scratch. UnsupportedModel where the strategy cannot make it or
+    quantizes no layer of it.
     """
     if deployment == "gguf-Q4_0":
         found = dict(_q4_0_kinds(model, module))
     else:
         found = _int8_kinds(model, module, folder, progress, seven_bits)
     if not any(name for name in found):
-        raise UnsupportedModel(f"{model.source}: {deployment} quantizes none of its layers", "there is nothing to train")
+        raise UnsupportedModel(
+            f"{model.source}: {deployment} quantizes none of its layers", "there is nothing to train"
+        )
     return found
 
 
@@ -110,7 +114,7 @@ def _codes(part: nn.Module, kind: Kind) -> torch.Tensor:
     """The integers as the graph stores them: [columns, rows] of a product, [rows, columns] of a table."""
     import torch
 
-    weight: torch.Tensor = part.weight.detach().float().cpu()  # type: ignore[union-attr, operator, assignment]
+    weight: torch.Tensor = part.weight.detach().float().cpu()  # type: ignore[operator]
     if kind == "uint8-table":
         return grids.uint8_table(weight).codes(weight).to(torch.uint8)
     largest = grids.SEVEN_BITS if kind == "int8-7bit" else grids.EIGHT_BITS

@@ -43,7 +43,7 @@ def integer_product(codes: torch.Tensor, weights: torch.Tensor, largest: int) ->
     most = _EXACT_PRODUCTS[largest]
     if codes.shape[-1] <= most:
         return linear(codes, weights)
-    parts = zip(codes.split(most, dim=-1), weights.split(most, dim=-1), strict=True)
+    parts = zip(torch.split(codes, most, dim=-1), torch.split(weights, most, dim=-1), strict=True)
     total = torch.zeros((*codes.shape[:-1], len(weights)), dtype=torch.float64, device=codes.device)
     for left, right in parts:
         total += linear(left, right)
@@ -57,27 +57,45 @@ def _int8_function() -> Any:
 
     class Int8(torch.autograd.Function):
         @staticmethod
-        def forward(
-            ctx: Any, values: torch.Tensor, weight: torch.Tensor, largest: int, apart: bool
-        ) -> torch.Tensor:
+        def forward(ctx: Any, values: torch.Tensor, weight: torch.Tensor, largest: int, apart: bool) -> torch.Tensor:
             rows = grids.int8_rows(weight, largest)
             seen = grids.dynamic_uint8(values, apart=apart)
             product = integer_product(seen.codes, rows.codes, largest)
-            ctx.save_for_backward(seen.codes * seen.scale, rows.values)
+            ctx.save_for_backward(values, seen.codes, seen.scale, rows.values)
             # The order of ONNX Runtime's fused operators: both scales first.
             return product * (seen.scale * rows.scales)
 
         @staticmethod
         def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
             (gradient,) = gradients
-            values, weight = ctx.saved_tensors
-            of_values = gradient @ weight if ctx.needs_input_grad[0] else None
-            of_weight = None
+            values, codes, scale, weight = ctx.saved_tensors
+            rounded = codes * scale
+            of_values = of_weight = None
+            if ctx.needs_input_grad[0]:
+                of_values = gradient @ weight
+                of_values = of_values + range_gradient(of_values, values, rounded, scale)
             if ctx.needs_input_grad[1]:
-                of_weight = gradient.flatten(0, -2).T @ values.flatten(0, -2)
+                of_weight = gradient.flatten(0, -2).T @ rounded.flatten(0, -2)
             return of_values, of_weight, None, None
 
     return Int8
+
+
+def range_gradient(
+    gradient: torch.Tensor, values: torch.Tensor, rounded: torch.Tensor, scale: torch.Tensor
+) -> torch.Tensor:
+    """What the gradient of `rounded` tells the largest and smallest values, which set the step for all others.
+
+    rounded = step * round(values / step), so that d rounded / d step = (rounded - values) / step with a
+    straight-through round (Esser et al. 2020, Learned Step Size Quantization, arXiv:1902.08153); the step is
+    (high - low) / 255. This is how a model learns to do without outliers. `scale` as of `grids.dynamic_uint8`.
+    """
+    axes = tuple(axis for axis, size in enumerate(scale.shape) if size == 1)
+    of_step = (gradient * (rounded - values)).sum(dim=axes, keepdim=True) / scale / 255
+    high, low = values.amax(dim=axes, keepdim=True), values.amin(dim=axes, keepdim=True)
+    at_high, at_low = (values == high) & (high > 0), (values == low) & (low < 0)
+    found: torch.Tensor = at_high * (of_step / at_high.sum(dim=axes, keepdim=True).clamp(min=1))
+    return found - at_low * (of_step / at_low.sum(dim=axes, keepdim=True).clamp(min=1))
 
 
 def _int8_linear(largest: int, apart: bool) -> Forward:

@@ -1,0 +1,226 @@
+"""The story: a model learns to answer in its deployment's arithmetic as in float32, and is saved on the grid."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.device import detect
+from edgekit.errors import NoData, UnsupportedModel
+from edgekit.model import SourceModel, Training
+from edgekit.progress import Progress
+from edgekit.qat.aims import TASKS, aims_for
+from edgekit.qat.comparison import Recovery, recovery
+from edgekit.qat.deployed import Deployment, kinds_for
+from edgekit.qat.layers import Kind, attach, detach, settle
+from edgekit.strategies.distill.aims import Aims
+from edgekit.strategies.distill.lesson import Lesson, lesson
+from edgekit.strategies.distill.objective import objective, told, weight_of
+from edgekit.strategies.distill.saving import save_folder
+from edgekit.strategies.distill.words import duration_told
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgekit.training.cache import TeacherCache
+    from edgekit.training.loop import Recipe, Trained
+
+RECORD, MARK = "qat.json", "edgekit_qat"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was done, as qat.json holds it. `layers` counts the quantized ones by how; `recovered` is measured on rows
+    that training never saw.
+    """
+
+    deployment: Deployment
+    seven_bits: bool
+    source: str
+    layers: Mapping[str, int]
+    origin: str
+    rows: int
+    train_rows: int
+    validation_rows: int
+    held_out_rows: int
+    losses: tuple[str, ...]
+    recipe: Mapping[str, Any]
+    curve: tuple[Mapping[str, float], ...]
+    best_step: int
+    best_loss: float
+    steps: int
+    seconds: float
+    stopped: str
+    remarks: tuple[str, ...]
+    machine: str
+    recovered: Recovery
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a training works: `checkpoints` it may be continued from (`resume`), and `scratch` for what may be computed
+    again: the strategy's graph, the teacher's answers.
+    """
+
+    checkpoints: Path
+    scratch: Path
+    resume: bool = False
+
+
+def fine_tuned(
+    model: SourceModel, deployment: Deployment, folder: Path, place: Place, progress: Progress, *, seven_bits: bool
+) -> Record:
+    """Train `model` on `model.training` in the arithmetic of `deployment`, and save it in the new folder `folder`.
+
+    `seven_bits` is how int8 weights are kept for CPUs that saturate (ONNX Runtime's reduce_range). UnsupportedModel
+    where the strategy cannot deploy the model or nothing is known of its task; the errors of `edgekit.training`.
+    """
+    from edgekit.torch_model import load_torch
+
+    training = checked(model, deployment)
+    aims = aims_for(model.task, deployment)
+    progress.step("read the data")
+    taught = lesson(model, training, aims.most_tokens)
+    progress.step("load the model")
+    teacher = load_torch(model)
+    kinds = kinds_for(deployment, model, teacher, place.scratch / "deployed", progress, seven_bits=seven_bits)
+    student, plain = copy.deepcopy(teacher), copy.deepcopy(teacher)
+    for each in (student, plain):
+        attach(each, kinds)
+    losses = (*told(aims, model, same_width=True), f"computed as {deployment}{' in 7 bits' if seven_bits else ''}")
+    recipe = _recipe(aims, training, losses)
+    trained = _trained(student, model, teacher, taught, aims, recipe, place, progress)
+    settle(student, kinds)
+    found = recovery(model, teacher, plain, student, taught, progress)
+    detach(student)
+    record = Record(
+        deployment=deployment,
+        seven_bits=seven_bits and deployment == "onnx-int8",
+        source=model.source,
+        layers=Counter(kinds.values()),
+        origin=training.origin,
+        rows=len(training),
+        train_rows=len(taught.parts.train),
+        validation_rows=len(taught.parts.validation),
+        held_out_rows=len(taught.parts.held_out),
+        losses=losses,
+        recipe={name: value for name, value in recipe.as_dict().items() if name != "objective"},
+        curve=tuple(vars(point) for point in trained.curve),
+        best_step=trained.best_step,
+        best_loss=trained.best_loss,
+        steps=trained.steps,
+        seconds=trained.seconds,
+        stopped=trained.stopped,
+        remarks=trained.remarks,
+        machine=f"{detect(measure=False).soc}, {trained.precision}",
+        recovered=found,
+    )
+    _save(student, model, folder, record, kinds)
+    return record
+
+
+def checked(model: SourceModel, deployment: Deployment) -> Training:
+    """The model's training; UnsupportedModel where `deployment` is no way to train this model for."""
+    if model.format != "hf" or model.task not in TASKS:
+        kind = f"a model of format {model.format}" if model.format != "hf" else f"a model for {model.task}"
+        raise UnsupportedModel(
+            f"{model.name}: {kind} is not trained for its quantization",
+            f"bring a Hugging Face folder for {', '.join(TASKS)}",
+        )
+    if model.quantized is not None:
+        raise UnsupportedModel(
+            f"{model.name} is quantized already ({model.quantized}): what rounding took from it is gone",
+            "bring the unquantized checkpoint",
+        )
+    if deployment == "onnx-int8" and model.task == "causal-lm":
+        raise UnsupportedModel(f"{model.name} decodes, and decoders are packed by gguf", "give --for gguf-Q4_0")
+    if model.training is None:
+        raise NoData(f"there is nothing to train {model.name} on", "give --data a file with rows")
+    return model.training
+
+
+def _trained(
+    student: nn.Module,
+    model: SourceModel,
+    teacher: nn.Module,
+    taught: Lesson,
+    aims: Aims,
+    recipe: Recipe,
+    place: Place,
+    progress: Progress,
+) -> Trained:
+    from edgekit.training.batches import Data
+    from edgekit.training.loop import train
+
+    parts = taught.parts
+    data = Data(taught.examples, parts.train, parts.validation, taught.pad, taught.labels, weight_of(model.task))
+    cache = _remembered(model, teacher, taught, aims, place, progress)
+    try:
+        return train(
+            student, objective(aims, model, cache), data, recipe,
+            checkpoints=place.checkpoints, resume=place.resume, progress=progress,
+        )  # fmt: skip
+    finally:
+        cache.close()
+
+
+def _remembered(
+    model: SourceModel, teacher: nn.Module, taught: Lesson, aims: Aims, place: Place, progress: Progress
+) -> TeacherCache:
+    from edgekit.training.cache import Kept, TeacherCache
+
+    kept = Kept(
+        model.task,
+        model.pooling,
+        model.normalize,
+        hidden=(-1,) if aims.hidden else (),
+        temperature=aims.temperature,
+    )
+    return TeacherCache.build(
+        place.scratch / "teacher", teacher, taught.examples, kept,
+        batch_size=aims.batch_size, pad=taught.pad, progress=progress,
+    )  # fmt: skip
+
+
+def _recipe(aims: Aims, training: Training, losses: tuple[str, ...]) -> Recipe:
+    from edgekit.training.loop import Recipe
+
+    return Recipe(
+        learning_rate=aims.learning_rate,
+        batch_size=aims.batch_size,
+        epochs=aims.epochs,
+        budget_s=training.budget_s,
+        seed=training.seed,
+        weight_decay=aims.weight_decay,
+        precision="fp32",  # 16-bit floats have grids of their own, coarser than some of these
+        objective="; ".join(losses),
+    )
+
+
+def _save(student: nn.Module, model: SourceModel, folder: Path, record: Record, kinds: Mapping[str, Kind]) -> None:
+    """In float32: only that holds a grid of float scales exactly."""
+    save_folder(student, model, folder, _card(record))
+    path = folder / "config.json"
+    config = json.loads(path.read_bytes())
+    config[MARK] = {"for": record.deployment, "seven_bits": record.seven_bits, "layers": dict(record.layers)}
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    value = asdict(record) | {"kinds": dict(kinds)}
+    (folder / RECORD).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _card(record: Record) -> str:
+    """What the model is, for whoever finds the folder."""
+    return "\n".join(
+        [
+            f"# {Path(record.source).name}, trained for {record.deployment}",
+            "",
+            f"Its weights lie on the grid of {record.deployment}, which therefore packs them without another loss. "
+            f"Trained by edgekit to answer as the original does, on {record.train_rows:,} of {record.rows:,} rows of "
+            f"{record.origin}, for {duration_told(record.seconds)}. {record.recovered.told} `{RECORD}` tells how.",
+        ]
+    )
