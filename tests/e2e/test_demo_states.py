@@ -116,6 +116,30 @@ def test_threads_as_asked(browser: Browser, made: Made) -> None:
     assert "2 threads" in figures
 
 
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [("?threads=0", "BadInput: threads is 0, expected 1 to"), ("?backend=tpu", "BadInput: backend is tpu, expected one")],
+)
+def test_settings_that_are_none_are_told(browser: Browser, made: Made, query: str, told: str) -> None:
+    assert look(browser, made("tensors"), "return await page.innerText('#alert')", query).value.startswith(told)
+
+
+def test_more_threads_than_there_are_become_those(browser: Browser, made: Made) -> None:
+    script = "return [await page.evaluate(() => navigator.hardwareConcurrency), await page.innerText('.figures')]"
+    cores, figures = look(browser, made("tensors"), script, "?threads=99").value
+    assert f"{cores} thread" in figures
+
+
+def test_no_gpu_is_offered_where_there_is_none(browser: Browser, made: Made) -> None:
+    script = """return page.evaluate(async () => {
+        const has = Boolean(await navigator.gpu?.requestAdapter().catch(() => null));
+        await new Promise((done) => setTimeout(done, 200));
+        return [has, [...document.querySelectorAll("option")].map((each) => each.value)];
+    });"""
+    has, offered = look(browser, made("tensors"), script).value
+    assert offered == (["cpu", "webgpu"] if has else ["cpu"])
+
+
 def test_the_report_is_looked_at_and_nothing_in_it_runs(browser: Browser, made: Made) -> None:
     with serving(made("embedding")) as page:
         seen = browser.run(

@@ -49,10 +49,11 @@ async function start() {
   const view = new VIEWS[manifest.task]({ manifest, client, figures, guarded, busy, remember });
   byId("task").replaceChildren(h("h2", { id: "task-title" }, view.title), ...view.content);
 
+  const options = asked();
   const loading = new Loading(manifest);
   try {
     const bundle = new URL("bundle/", location.href).href;
-    const request = { bundle, engine: manifest.engine, options: asked() };
+    const request = { bundle, engine: manifest.engine, options };
     const opened = await client.call("open", request, (told) => loading.heard(told));
     figures.loaded({
       totalMs: opened.totalMs,

@@ -55,8 +55,10 @@ export class Figures {
   }
 
   engine({ engine, backend, threads, notes }) {
+    const [name, ...build] = engine.split(" ");
     this.#cells.engine.replaceChildren(
-      `${engine}, ${backend}, ${threads} ${threads === 1 ? "thread" : "threads"}`,
+      `${name}, ${backend}, ${threads} ${threads === 1 ? "thread" : "threads"}`,
+      ...(build.length ? [h("small", {}, build.join(" "))] : []),
       ...(notes ?? []).map((note) => h("small", {}, note)),
     );
   }
@@ -77,7 +79,7 @@ export class Figures {
   }
 }
 
-const PACKED_NOTE = { load: "without hashing the files", latency: "median", memory: "of the whole process, at its peak" };
+const PACKED_NOTE = { load: "without hashing the files", latency: "median", decode: "by native code; wasm lacks its int8 instructions", memory: "of the whole process, at its peak" };
 
 const small = (text) => (text ? h("small", {}, text) : null);
 

@@ -43,8 +43,11 @@ export class SelfTest {
     const passed = results.filter((each) => each.passed).length;
     const all = passed === results.length;
     const told = `${all ? "✓" : "✗"} ${passed} of ${results.length} as recorded, in ${milliseconds(ms)}`;
+    const ids = results.filter((each) => each.name.endsWith(" tokens")).length;
+    const parts = ids ? [h("p", { class: "soft" }, `${results.length - ids} outputs, and the token ids of ${ids} texts`)] : [];
     this.#result.replaceChildren(
       h("p", { class: `verdict ${all ? "good" : "bad"}` }, told),
+      ...parts,
       h("details", { open: !all }, h("summary", {}, "Every golden"), table(results)),
     );
     announce(told);

@@ -31,6 +31,7 @@ export class EmbeddingView {
     );
     const form = h("form", { onsubmit: (event) => (event.preventDefault(), this.#compare()) }, this.#fields);
     this.content = [form, this.#closest, this.#result];
+    addEventListener("resize", () => this.#inputs.forEach(grown));
     this.#renumber();
   }
 
@@ -40,28 +41,39 @@ export class EmbeddingView {
   }
 
   get #inputs() {
-    return [...this.#list.querySelectorAll("input")];
+    return [...this.#list.querySelectorAll("textarea")];
   }
 
   #item(text) {
-    const input = h("input", { type: "text", value: text, autocomplete: "off", oninput: () => this.#later() });
+    const input = h("textarea", {
+      rows: 1, autocomplete: "off", oninput: () => (grown(input), this.#later()), onkeydown: (event) => this.#entered(event),
+    });
+    input.value = text;
+    requestAnimationFrame(() => grown(input));
     const remove = h("button", { type: "button", class: "icon", onclick: () => this.#removed(item) }, "✕");
     const item = h("li", {}, input, remove);
     return item;
+  }
+
+  /** A sentence is one line, however many it takes on a narrow screen. */
+  #entered(event) {
+    if (event.key !== "Enter" || event.isComposing) return;
+    event.preventDefault();
+    this.#compare();
   }
 
   #added() {
     const item = this.#item("");
     this.#list.append(item);
     this.#renumber();
-    item.querySelector("input").focus();
+    item.querySelector("textarea").focus();
   }
 
   #removed(item) {
     const next = item.nextElementSibling ?? item.previousElementSibling;
     item.remove();
     this.#renumber();
-    next?.querySelector("input").focus();
+    next?.querySelector("textarea").focus();
     announce("Sentence removed");
     this.#compare();
   }
@@ -117,6 +129,12 @@ export class EmbeddingView {
       ),
     );
   }
+}
+
+/** As high as its text is. */
+function grown(input) {
+  input.style.height = "auto";
+  input.style.height = `${input.scrollHeight + input.offsetHeight - input.clientHeight}px`;
 }
 
 function cell(value, row, column, [first, second]) {

@@ -7,8 +7,9 @@ export class LanguageView {
   #chat;
   #messages = [];
   #log = h("div", { class: "log", role: "log", "aria-label": "Conversation", tabindex: 0 });
-  #text = h("textarea", { id: "text", rows: 2, onkeydown: (event) => this.#key(event) });
-  #most = h("input", { id: "most", type: "number", min: 1, max: 8192, value: 128 });
+  #text = h("textarea", { id: "text", rows: 2, onkeydown: (event) => this.#entered(event) });
+  #most;
+  #form;
   #heat = h("input", { id: "heat", type: "number", min: 0, max: 2, step: 0.1, value: 0 });
   #fields = h("fieldset", { disabled: true });
   #send = h("button", { type: "submit", class: "main" });
@@ -19,6 +20,8 @@ export class LanguageView {
   constructor(context) {
     this.#context = context;
     this.#chat = context.manifest.kind === "chat";
+    const most = context.manifest.generation.context_tokens - 1;
+    this.#most = h("input", { id: "most", type: "number", min: 1, max: most, value: Math.min(128, most) });
     this.title = this.#chat ? "Talk to it" : "It continues your text";
     this.#send.textContent = this.#chat ? "Send" : "Continue";
     this.#anew.textContent = this.#chat ? "New conversation" : "Clear";
@@ -34,26 +37,31 @@ export class LanguageView {
         h("label", { for: "heat" }, "Temperature (0: always the likeliest)", this.#heat),
       ),
     );
-    const form = h(
+    this.#form = h(
       "form",
       { onsubmit: (event) => (event.preventDefault(), this.#sent()) },
       this.#fields,
       h("div", { class: "buttons" }, this.#send, this.#stop, this.#anew),
     );
     this.#send.disabled = true;
-    this.content = [this.#log, form];
+    this.content = [this.#log, this.#form];
+    document.addEventListener("keydown", (event) => this.#stopped(event));
   }
 
   ready() {
     this.#fields.disabled = this.#send.disabled = false;
   }
 
-  /** Enter sends, with Shift it is a line; Escape stops the answer. */
-  #key(event) {
-    if (event.key === "Escape" && this.#running) this.#context.client.cancel();
+  /** Enter sends, with Shift it is a line. */
+  #entered(event) {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
-    this.#sent();
+    this.#form.requestSubmit();
+  }
+
+  /** Escape stops the answer, wherever the focus is. */
+  #stopped(event) {
+    if (event.key === "Escape" && this.#running) this.#context.client.cancel();
   }
 
   #cleared() {
@@ -76,6 +84,7 @@ export class LanguageView {
   async #sent() {
     const content = this.#text.value;
     if (this.#running || this.#send.disabled || !content.trim()) return;
+    alertWith(""); // of the question before
     this.#began(true);
     this.#turn("user", content);
     const conversation = [...this.#messages, { role: "user", content }];
@@ -105,9 +114,11 @@ export class LanguageView {
   }
 
   #began(is) {
+    const clicked = document.activeElement === this.#send; // what is disabled loses the focus to nothing
     this.#running = is;
     this.#send.disabled = is;
     this.#stop.disabled = !is;
+    if (is && clicked) this.#stop.focus();
     this.#log.setAttribute("aria-busy", String(is)); // read out once it is whole, not word by word
     this.#context.busy(is);
   }
