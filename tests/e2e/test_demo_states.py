@@ -118,7 +118,10 @@ def test_threads_as_asked(browser: Browser, made: Made) -> None:
 
 @pytest.mark.parametrize(
     ("query", "told"),
-    [("?threads=0", "BadInput: threads is 0, expected 1 to"), ("?backend=tpu", "BadInput: backend is tpu, expected one")],
+    [
+        ("?threads=0", "BadInput: threads is 0, expected 1 to"),
+        ("?backend=tpu", "BadInput: backend is tpu, expected one"),
+    ],
 )
 def test_settings_that_are_none_are_told(browser: Browser, made: Made, query: str, told: str) -> None:
     assert look(browser, made("tensors"), "return await page.innerText('#alert')", query).value.startswith(told)

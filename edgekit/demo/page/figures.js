@@ -55,7 +55,8 @@ export class Figures {
   }
 
   engine({ engine, backend, threads, notes }) {
-    const [name, ...build] = engine.split(" ");
+    const [library, ...build] = engine.split(" ");
+    const name = library.split("/").at(-1); // without npm's scope
     this.#cells.engine.replaceChildren(
       `${name}, ${backend}, ${threads} ${threads === 1 ? "thread" : "threads"}`,
       ...(build.length ? [h("small", {}, build.join(" "))] : []),
