@@ -132,6 +132,11 @@ class _Prepared:
             lines.append(f"{self.layout.vocabulary} rows of vocabulary, as the adapter has them")
         if self.head is not None:
             lines.append(f"{self.head.architecture} with {self.head.labels} labels, which an adapter does not name")
+        grid = self.base.quantization
+        if grid is not None and grid.lossless:
+            lines.append(
+                f"the base's weights lie on the grid of {grid.lossless}, the merged ones no longer: QAT is undone"
+            )
         return (*lines, *self.layout.notes)
 
     def write(self, folder: Path, progress: Progress, *, weights: bool) -> None:
@@ -260,7 +265,7 @@ def unquantized_name(base: SourceModel) -> str:
         with card.open(encoding="utf-8", errors="replace") as file:
             head = file.read(8192)
         front = re.match(r"---\s*\n(.*?)\n---", head, re.DOTALL)
-        named = front and re.search(r"^base_model:\s*(?:\n\s*-\s*)?[\"']?([\w./-]+)", front[1], re.MULTILINE)
+        named = front and re.search(r"^base_model:[ \t]*(?:\n[ \t]*-[ \t]*)?[\"']?([\w./-]+)", front[1], re.MULTILINE)
         if named:
             return named[1]
     made_from = base.config.get("_name_or_path")

@@ -1,0 +1,288 @@
+"""Adapters that are damaged, dangerous, or of another base than they are given: each refused with one line."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from fixtures.plain_folders import write_json
+from fixtures.tiny_adapters import QUERY, factors, plain, plain_base
+
+from edgekit.errors import BadAdapter, BadModel, EdgekitError, ModelNotFound, NoSpace, OutputExists, UsageError
+from edgekit.inspection import inspect
+from edgekit.merging import merge
+from edgekit.model import open_model
+
+
+@pytest.fixture(autouse=True)
+def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches and temporaries of their own; no hub."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    plain_base(tmp_path / "base")
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def adapter(tmp_path: Path, base: Path) -> Path:
+    return plain(tmp_path / "adapter", str(base), factors())
+
+
+def refused(source: object, said: str, error: type[EdgekitError] = BadAdapter, **options: Any) -> None:
+    with pytest.raises(error, match=said) as caught:
+        open_model(str(source), **options)
+    assert "\n" not in str(caught.value)
+    assert type(caught.value) is error
+
+
+def change(adapter: Path, **fields: Any) -> None:
+    path = adapter / "adapter_config.json"
+    write_json(path, json.loads(path.read_text()) | fields)
+
+
+def test_the_base_is_not_named(adapter: Path, base: Path) -> None:
+    change(adapter, base_model_name_or_path=None)
+    refused(adapter, "does not say what its base is - give it with --base")
+    assert open_model(adapter, base=base).name == "adapter"
+
+
+def test_the_base_is_not_there(adapter: Path, tmp_path: Path) -> None:
+    change(adapter, base_model_name_or_path=str(tmp_path / "gone"))
+    refused(adapter, r"the base of .*adapter is not found: no such model: .*gone - give it with --base FOLDER")
+
+
+def test_the_base_is_on_a_hub_that_cannot_be_reached(adapter: Path) -> None:
+    change(adapter, base_model_name_or_path="org/base")
+    refused(adapter, r"the base of .*adapter is not found: the hub cannot be reached and org/base is not in the cache")
+
+
+def test_the_base_is_an_adapter(adapter: Path, tmp_path: Path) -> None:
+    other = plain(tmp_path / "other", str(adapter), factors())
+    refused(other, r"adapter, the base of .*other, is an adapter itself - edgekit merge it first")
+
+
+def test_the_base_is_a_file(adapter: Path, tmp_path: Path) -> None:
+    values = {b"general.architecture": b"llama", b"llama.context_length": 64}
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, len(values))
+    for key, value in values.items():
+        head += struct.pack("<Q", len(key)) + key
+        typed = struct.pack("<IQ", 10, value) if isinstance(value, int) else struct.pack("<IQ", 8, len(value)) + value
+        head += typed
+    (tmp_path / "model.gguf").write_bytes(head + bytes(-len(head) % 32))
+    refused(adapter, "is a model of format gguf", base=tmp_path / "model.gguf")
+
+
+def test_the_base_has_no_such_module(adapter: Path, base: Path, tmp_path: Path) -> None:
+    other = plain(tmp_path / "other", str(base), factors("transformer.h.0.attn.c_attn"))
+    refused(
+        other, r"made for another architecture: it changes transformer\.h\.0\.attn\.c_attn, which .*base does not have"
+    )
+
+
+def test_the_base_has_another_width(base: Path, tmp_path: Path) -> None:
+    other = plain(tmp_path / "other", str(base), factors(inputs=16))
+    refused(other, rf"its product on {QUERY}\.weight is \[8, 16\], that of .*base is \[8, 8\]")
+
+
+def test_a_matrix_the_other_way_round(base: Path, tmp_path: Path) -> None:
+    other = plain(tmp_path / "other", str(base), factors("model.layers.0.mlp.up_proj", outputs=8, inputs=12))
+    refused(other, r"up_proj\.weight is \[8, 12\], that of .*base is \[12, 8\]")
+
+
+def test_a_saved_tensor_of_another_shape(base: Path, tmp_path: Path) -> None:
+    saved = {"model.norm.weight": np.ones(9, np.float32)}
+    refused(plain(tmp_path / "other", str(base), factors() | saved), r"its model\.norm\.weight is \[9\], .* is \[8\]")
+    narrow = {"model.embed_tokens.weight": np.ones((9, 4), np.float32)}
+    refused(plain(tmp_path / "other", str(base), factors() | narrow), r"is \[9, 4\], .* is \[8, 8\]")
+
+
+def test_one_end_of_the_vocabulary_grown(base: Path, tmp_path: Path) -> None:
+    grown = {"model.embed_tokens.weight": np.ones((9, 8), np.float32)}
+    refused(plain(tmp_path / "other", str(base), factors() | grown), "the input embedding has 9 rows and the output 8")
+
+
+@pytest.mark.parametrize(
+    ("quantization", "method"),
+    [
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes"),
+        ({"quant_method": "gptq", "bits": 4}, "gptq"),
+        ({"quant_method": "awq", "bits": 4}, "awq"),
+    ],
+)
+def test_a_quantized_base(adapter: Path, tmp_path: Path, quantization: dict[str, Any], method: str) -> None:
+    """Whether or not its tensors can be read, and with the name of the original where the configuration tells it."""
+    base = tmp_path / "base"
+    config = json.loads((base / "config.json").read_text())
+    write_json(base / "config.json", config | {"quantization_config": quantization, "_name_or_path": "org/original"})
+    with pytest.raises(EdgekitError) as caught:
+        open_model(adapter)
+    if type(caught.value) is BadModel:  # the configuration says so, and no tensor is
+        assert "no stored tensor is" in caught.value.message
+        return
+    assert isinstance(caught.value, BadAdapter)
+    assert f"quantized ({method})" in str(caught.value)
+    assert str(caught.value).endswith("give the full-precision base with --base org/original")
+
+
+@pytest.mark.parametrize(
+    ("card", "named", "source", "plain_name"),
+    [
+        ("---\nlicense: mit\nbase_model: org/full\n---\n", "org/other", "org/model-bnb-4bit", "org/full"),
+        ("---\nbase_model:\n- org/full\n---\n", None, "org/model-bnb-4bit", "org/full"),
+        ("", "org/other", "org/model-bnb-4bit", "org/other"),
+        ("", "org/other-GPTQ", "org/model-GPTQ", "org/model"),
+        ("", None, "org/model-unsloth-bnb-4bit", "org/model"),
+        ("", None, "org/model", ""),
+    ],
+)
+def test_what_a_quantized_base_was_made_from(
+    base: Path, card: str, named: str | None, source: str, plain_name: str
+) -> None:
+    from dataclasses import replace
+
+    from edgekit.model.adapted import unquantized_name
+
+    (base / "README.md").write_text(card, encoding="utf-8")
+    model = replace(open_model(base), source=source)
+    assert unquantized_name(replace(model, config={**model.config, "_name_or_path": named})) == plain_name
+
+
+def test_pickled_weights(adapter: Path) -> None:
+    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    refused(adapter, r"as a pickle only \(adapter_model\.bin\), .* - pass --allow-pickle")
+
+
+def test_no_weights(adapter: Path) -> None:
+    (adapter / "adapter_model.safetensors").unlink()
+    refused(adapter, "no adapter_model.safetensors - .*if the folder holds a whole model, remove adapter_config.json")
+
+
+def test_damaged_weights(adapter: Path) -> None:
+    path = adapter / "adapter_model.safetensors"
+    whole = path.read_bytes()
+    for content in (b"", whole[:40], whole[:-4], whole + b"more"):
+        path.write_bytes(content)
+        refused(adapter, r"adapter: adapter_model\.safetensors: ")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 100_000])
+def test_a_damaged_configuration(adapter: Path, content: bytes) -> None:
+    (adapter / "adapter_config.json").write_bytes(content)
+    refused(adapter, r"adapter_config\.json", BadModel)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_no_numbers(base: Path, tmp_path: Path, value: float) -> None:
+    stored = factors()
+    stored[f"{QUERY}.lora_A.weight"][0, 0] = value
+    refused(plain(tmp_path / "other", str(base), stored), "lora_A.*(NaN|infinite|finite)", BadModel)
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_products_that_are_not_whole(base: Path, tmp_path: Path) -> None:
+    stored = factors()
+    half = {name: value for name, value in stored.items() if "lora_A" in name}
+    refused(plain(tmp_path / "other", str(base), half), f"{QUERY} has only one half of its product")
+    refused(plain(tmp_path / "other", str(base), stored, r=3), r"has A \[2, 8\] and B \[8, 2\], rank 3 is configured")
+    refused(plain(tmp_path / "other", str(base), stored, use_dora=True), "has no magnitudes, use_dora is True")
+    magnitude = {f"{QUERY}.lora_magnitude_vector": np.ones(8, np.float32)}
+    refused(plain(tmp_path / "other", str(base), stored | magnitude), "has magnitudes, use_dora is False")
+    short = {f"{QUERY}.lora_magnitude_vector": np.ones(7, np.float32)}
+    refused(plain(tmp_path / "other", str(base), stored | short, use_dora=True), "has 7 values, 8 are expected")
+    refused(plain(tmp_path / "other", str(base), {}), "its weights hold no tensor")
+
+
+@pytest.mark.parametrize("name", [f"{QUERY}.lora_E", f"{QUERY}.lora_A.bias", "mlp.ia3_l", "x.lora_diag.default"])
+def test_tensors_of_other_methods(base: Path, tmp_path: Path, name: str) -> None:
+    other = plain(tmp_path / "other", str(base), factors() | {name: np.ones(2, np.float32)})
+    refused(other, "is unknown to LoRA")
+
+
+def test_a_bias_for_a_module_without_one(base: Path, tmp_path: Path) -> None:
+    bias = {f"{QUERY}.lora_B.bias": np.ones(8, np.float32)}
+    refused(plain(tmp_path / "other", str(base), factors() | bias), f"adds a bias to {QUERY}, which has none")
+
+
+def test_trained_rows_beyond_the_embedding(base: Path, tmp_path: Path) -> None:
+    rows = {"model.embed_tokens.token_adapter.trainable_tokens_delta": np.ones((2, 8), np.float32)}
+    refused(
+        plain(tmp_path / "other", str(base), rows, trainable_token_indices=[1, 8]),
+        r"trainable_tokens_delta is \[2, 8\]",
+    )
+    refused(plain(tmp_path / "other", str(base), rows, trainable_token_indices=[1]), r"is \[2, 8\]")
+    refused(plain(tmp_path / "other", str(base), rows), "do not say which rows")
+
+
+def test_combinations_without_a_meaning(adapter: Path, base: Path, tmp_path: Path) -> None:
+    saved = {"model.norm.weight": np.ones(8, np.float32)}
+    one, two = (plain(tmp_path / name, str(base), factors() | saved) for name in ("one", "two"))
+    refused(base, r"both replace model\.norm\.weight", adapters={str(one): 0.5, str(two): 0.5})
+    magnitude = {f"{QUERY}.lora_magnitude_vector": np.ones(8, np.float32)}
+    dora = plain(tmp_path / "dora", str(base), factors() | magnitude, use_dora=True)
+    refused(base, "is a DoRA: its magnitudes are not additive", adapters={str(adapter): 1.0, str(dora): 1.0})
+    wide = plain(tmp_path / "wide", str(base), factors(rank=3), r=3)
+    both = {str(adapter): 0.5, str(wide): 0.5}
+    refused(base, r"has ranks \[2, 3\]", adapters=both, combination="linear")
+    assert open_model(base, adapters=both).merged is not None
+
+
+def test_what_is_no_adapter(adapter: Path, base: Path, tmp_path: Path) -> None:
+    refused(base, "is no adapter, so --base .* is no base of it", base=adapter)
+    refused(base, "is no adapter: it has no adapter_config.json", adapters={str(base): 1.0})
+    refused(tmp_path / "gone", "no such model", ModelNotFound, adapters={str(adapter): 1.0})
+
+
+def test_inspecting_tells_why_it_cannot_be_merged(adapter: Path) -> None:
+    change(adapter, peft_type="IA3")
+    facts = inspect(adapter)
+    assert facts["kind"] == "adapter (IA3)"
+    assert "LoRA adapters are merged" in facts["cannot_be_merged"]
+
+
+def test_no_space_for_the_merged_model(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=12))
+    refused(adapter, "0 MiB free, the merged model needs 0 MiB - free some, or point TMPDIR", NoSpace)
+    assert open_model(adapter, weights=False).merged is not None, "to plan by no room is needed"
+
+
+def test_merging_leaves_nothing_behind_and_replaces_merged_models_only(
+    adapter: Path, base: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    merge(adapter, out=out)
+    with pytest.raises(OutputExists):
+        merge(adapter, out=out)
+    merge(adapter, out=out, force=True)
+    for own in (base, adapter):
+        with pytest.raises((UsageError, OutputExists)):
+            merge(adapter, out=own, force=True)
+        with pytest.raises(UsageError):
+            merge(adapter, out=own / "inside", force=True)
+    with pytest.raises(BadAdapter):
+        merge(base, out=tmp_path / "other")
+    assert {path.name for path in tmp_path.iterdir()} <= {"base", "adapter", "out", "temporary", "cache", "hub"}
+
+
+def test_an_interrupt_leaves_no_temporary(adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgekit.adapters.writing.encoded", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        open_model(adapter)
+    with pytest.raises(KeyboardInterrupt):
+        merge(adapter, out=tmp_path / "out")
+    assert not list((tmp_path / "temporary").iterdir())
+    assert not (tmp_path / "out").exists()
