@@ -84,6 +84,9 @@ def load(folder: Path, belongs: Belongs, like: Mapping[str, torch.Tensor]) -> Ch
     cannot be read. `like` gives the names and shapes of the weights.
     """
     where = folder / _LAST
+    if folder.is_dir() and not where.exists():
+        with writing(where, force=True, replaceable=lambda _: None):
+            pass  # puts back what a killed run had set aside
     if not where.is_dir():
         return None
     about = _about(where / _ABOUT)
