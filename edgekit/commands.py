@@ -203,6 +203,51 @@ def distill(
     return Call(run)
 
 
+def qat(
+    model: str,
+    *,
+    for_: str | None = None,
+    data: str | None = None,
+    device: str = "host",
+    budget: str | None = None,
+    seed: str = "0",
+    out: str | None = None,
+    resume: str | bool = False,
+    task: str | None = None,
+    revision: str | None = None,
+    allow_pickle: str | bool = False,
+    trust_remote_code: str | bool = False,
+    force: str | bool = False,
+) -> Call:
+    given = dict(locals())
+    deployment: Any = flags.choice("--for", for_, ("onnx-int8", "gguf-Q4_0"))
+    permits: Any = {
+        name: flags.yes(f"--{name.replace('_', '-')}", given[name])
+        for name in ("resume", "allow_pickle", "trust_remote_code", "force")
+    }
+    spent: dict[str, Any] = {} if budget is None else {"budget_s": flags.duration("--budget", budget)}
+    start_from = flags.seed("--seed", seed)
+    if deployment is None:
+        raise UsageError("edgekit qat needs to know what it trains for", "give --for onnx-int8 or --for gguf-Q4_0")
+    if data is None:
+        raise NoData("edgekit qat needs rows to train on", "give --data FILE; they need no labels")
+
+    def run() -> Outcome:
+        from edgekit.progress import watch
+        from edgekit.qat.story import qat as train_for
+        from edgekit.qat.story import told
+
+        with watch() as progress:
+            made = train_for(
+                model, deployment, data, device=device, seed=start_from, out=out, task=flags.task(task),
+                revision=revision, progress=progress, **spent, **permits,
+            )  # fmt: skip
+        value = {"model": str(made.folder), "training": asdict(made.record)}
+        return Outcome(value, f"{told(made)}\nmodel: {made.folder}")
+
+    return Call(run)
+
+
 def prune(
     model: str,
     *,
@@ -554,6 +599,7 @@ COMMANDS: dict[str, Callable[..., Call]] = {
     "plan": plan,
     "distill": distill,
     "prune": prune,
+    "qat": qat,
     "validate": validate,
     "compare": compare,
     "run": run,

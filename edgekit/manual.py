@@ -10,6 +10,7 @@ _TOP = """edgekit: pack a trained model for an edge device, and prove that it fi
     edgekit plan MODEL --device DEVICE     what pack would try, and what not and why; writes nothing
     edgekit distill MODEL --data FILE      a smaller model, trained to answer alike, as a model folder
     edgekit prune MODEL --data FILE        heads, channels and layers that matter least, cut out of a model
+    edgekit qat MODEL --for TYPE --data F  the same model, trained for how it will be quantized
     edgekit validate BUNDLE --on TARGET    measure a bundle here, on an emulated CPU, over ssh or adb
     edgekit compare A B ...                lay bundles side by side
     edgekit run BUNDLE TEXT...             run a bundle as an app would
@@ -123,6 +124,25 @@ here has seen, with 95 % intervals) and gained. Rows need no labels; at least 16
   --task TASK           --revision SHA                   --allow-pickle     --trust-remote-code
 
 Example:  edgekit prune ./my-encoder --data texts.jsonl --ffn 50% --layers 1 && edgekit pack my-encoder-pruned"""
+
+_QAT = """edgekit qat MODEL --for onnx-int8|gguf-Q4_0 --data FILE [--budget TIME] [--out DIR] [flags]
+
+Quantization-aware training: MODEL learns to answer as it does in float32 while it computes as it will be deployed, bit
+for bit, and is written as an ordinary Hugging Face folder whose weights lie on the deployment's grid, with qat.json:
+the curve, and how much of what rounding took came back, on rows it never saw, with a 95 % interval. `edgekit pack` knows
+such a folder and prefers the type it was trained for. Rows need no labels; at least 160 different ones are needed.
+
+  --for WHAT            onnx-int8: 8-bit weights and activations (encoders) · gguf-Q4_0: 4-bit blocks (decoders, too)
+  --data FILE           .jsonl or .csv: text; text,label; tokens,labels; image,label
+  --device DEVICE       that it is for: where 8-bit products saturate, the weights keep 7 bits (default: this machine)
+  --budget TIME         what training may take: 90s, 20min, 2h (default 10min)
+  --seed N              of the split and the order (default 0)
+  --out DIR             (default MODEL-qat-int8 or -qat-q4_0 here); never overwritten without --force
+  --resume              continue the interrupted training of that output, as if it had never stopped
+  --task TASK           --revision SHA                   --allow-pickle     --trust-remote-code
+  --force               replace such a model there, and start anew
+
+Example:  edgekit qat ./my-encoder --for onnx-int8 --data texts.jsonl && edgekit pack my-encoder-qat-int8"""
 
 _VALIDATE = """edgekit validate BUNDLE [flags]
 
@@ -246,6 +266,7 @@ _PAGES = {
     "plan": _PLAN,
     "distill": _DISTILL,
     "prune": _PRUNE,
+    "qat": _QAT,
     "validate": _VALIDATE,
     "compare": _COMPARE,
     "run": _RUN,

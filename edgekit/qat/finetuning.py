@@ -73,14 +73,22 @@ class Place:
 
 
 def fine_tuned(
-    model: SourceModel, deployment: Deployment, folder: Path, place: Place, progress: Progress, *, seven_bits: bool
+    model: SourceModel,
+    deployment: Deployment,
+    folder: Path | None,
+    place: Place,
+    progress: Progress,
+    *,
+    seven_bits: bool,
 ) -> Record:
-    """Train `model` on `model.training` in the arithmetic of `deployment`, and save it in the new folder `folder`.
+    """Train `model` on `model.training` in the arithmetic of `deployment`, and save it in the new folder `folder` (None
+    on every process but the main one).
 
     `seven_bits` is how int8 weights are kept for CPUs that saturate (ONNX Runtime's reduce_range). UnsupportedModel
     where the strategy cannot deploy the model or nothing is known of its task; the errors of `edgekit.training`.
     """
     from edgekit.torch_model import load_torch
+    from edgekit.training.processes import told as told_all
 
     training = checked(model, deployment)
     aims = aims_for(model.task, deployment)
@@ -88,7 +96,8 @@ def fine_tuned(
     taught = lesson(model, training, aims.most_tokens)
     progress.step("load the model")
     teacher = load_torch(model)
-    kinds = kinds_for(deployment, model, teacher, place.scratch / "deployed", progress, seven_bits=seven_bits)
+    scratch = place.scratch / "deployed"
+    kinds = told_all(lambda: kinds_for(deployment, model, teacher, scratch, progress, seven_bits=seven_bits))
     student, plain = copy.deepcopy(teacher), copy.deepcopy(teacher)
     for each in (student, plain):
         attach(each, kinds)
@@ -96,7 +105,7 @@ def fine_tuned(
     recipe = _recipe(aims, training, losses)
     trained = _trained(student, model, teacher, taught, aims, recipe, place, progress)
     settle(student, kinds)
-    found = recovery(model, teacher, plain, student, taught, progress)
+    found = told_all(lambda: recovery(model, teacher, plain, student, taught, progress))
     detach(student)
     record = Record(
         deployment=deployment,
@@ -120,7 +129,8 @@ def fine_tuned(
         machine=f"{detect(measure=False).soc}, {trained.precision}",
         recovered=found,
     )
-    _save(student, model, folder, record, kinds)
+    if folder is not None:
+        _save(student, model, folder, record, kinds)
     return record
 
 
@@ -204,7 +214,7 @@ def _recipe(aims: Aims, training: Training, losses: tuple[str, ...]) -> Recipe:
 
 def _save(student: nn.Module, model: SourceModel, folder: Path, record: Record, kinds: Mapping[str, Kind]) -> None:
     """In float32: only that holds a grid of float scales exactly."""
-    save_folder(student, model, folder, _card(record))
+    save_folder(student, model, folder, _card(record), tag="qat")
     path = folder / "config.json"
     config = json.loads(path.read_bytes())
     config[MARK] = {"for": record.deployment, "seven_bits": record.seven_bits, "layers": dict(record.layers)}

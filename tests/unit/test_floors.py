@@ -41,7 +41,7 @@ FLOORS = (
         "distilled_table",
         "demo",
     ),  # fmt: skip
-    ("revalidate", "pruning", "tables"),
+    ("revalidate", "pruning", "qat", "tables"),
     ("flags", "manual"),
     ("commands",),
     ("cli",),
