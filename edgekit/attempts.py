@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +14,14 @@ from edgekit import bundle, findings, history, planner, strategies, validation
 from edgekit.costs import TIMED_TOKENS, Estimate, Setting
 from edgekit.device import detect
 from edgekit.errors import BadTokenizer, LimitMissed, MissingEngine, UnknownDevice, UnsupportedModel, ValidationFailed
-from edgekit.evaluation import EvalSet
+from edgekit.evaluation import Answer, EvalSet
 from edgekit.limits import Limits
 from edgekit.manifest import Considered, Interval, Manifest, PlanSummary, Rejected, Tried
 from edgekit.model import SourceModel
 from edgekit.output import Output
 from edgekit.planner import Miss, Plan
 from edgekit.progress import Progress
+from edgekit.reference import open_reference
 from edgekit.report import Report, Row, show, show_limit
 from edgekit.rules.traits import held_of
 from edgekit.strategies import Candidate, Rejection
@@ -101,10 +102,21 @@ class Attempts:
     def seal(self, attempt: Attempt, summary: PlanSummary) -> tuple[Manifest, Report]:
         from edgekit.goldens import record
 
-        original = self._consult()
-        golden = record(attempt.staged.folder, original.questions, original.answers(), original.prompt_answers())
+        answers, prompt_answers = self._unrounded(attempt)
+        golden = record(attempt.staged.folder, self._consult().questions, answers, prompt_answers)
         report = attempt.report.model_copy(update={"plan": summary})
         return bundle.seal(attempt.staged, report, golden, summary), report
+
+    def _unrounded(self, attempt: Attempt) -> tuple[Iterable[Answer], Sequence[Answer]]:
+        """The answers of what the bundle was made of, and to the prompts: what rounding alone took it away from."""
+        original, source = self._consult(), attempt.staged.artifact.source
+        if source is None:
+            return original.answers(), original.prompt_answers()
+        folder = self._output.work / "unrounded"
+        folder.mkdir()
+        reference = open_reference(source, self._order.threads, folder)
+        prompts = reference.answers([each.ids for each in original.questions.prompts])
+        return reference.answers(original.questions.inputs), [answer[-1] for answer in prompts]
 
     def _limits(self, candidate: Candidate) -> Limits:
         return held_of(candidate, self._order.limits, self._order.source.task)

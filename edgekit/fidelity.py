@@ -53,7 +53,7 @@ class Truth:
 
 def compare(task: str, pairs: Pairs, truth: Truth) -> Fidelity:
     """Compare (source, bundle) answers for `task`."""
-    checked = _checked(pairs)
+    checked = _checked(pairs, widths_may_differ=task == "embedding")
     if task == "causal-lm":
         return _language_model(checked, truth.ids)
     if task in ("text-classification", "token-classification", "image-classification"):
@@ -61,9 +61,9 @@ def compare(task: str, pairs: Pairs, truth: Truth) -> Fidelity:
     return _vectors(list(checked), truth.pair_scores, neighbours=task == "embedding")
 
 
-def _checked(pairs: Pairs) -> Iterable[tuple[Answer, Answer]]:
+def _checked(pairs: Pairs, *, widths_may_differ: bool) -> Iterable[tuple[Answer, Answer]]:
     for index, (source, bundle) in enumerate(pairs):
-        if source.shape != bundle.shape:
+        if source.shape != bundle.shape and not (widths_may_differ and source.ndim == bundle.ndim == 1):
             raise ValidationFailed(
                 f"input {index}: the source answers with shape {source.shape}, the bundle with {bundle.shape}",
                 "this is a fault of the export or of the tokenizer; please report it",
@@ -101,24 +101,57 @@ def kl_divergence(source: Answer, bundle: Answer) -> NDArray[np.float64]:
 def _vectors(
     pairs: Sequence[tuple[Answer, Answer]], pair_scores: Sequence[float] | None, *, neighbours: bool
 ) -> Fidelity:
-    cosines = [cosine(source, bundle) for source, bundle in pairs]
-    figures = {"mean cosine": float(np.mean(cosines)), "min cosine": float(np.min(cosines))}
+    """Embeddings of another width, a narrower student's, have no cosine to the source's: what is compared is how they
+    resemble one another.
+    """
+    figures: dict[str, float] = {}
+    series: dict[str, Sequence[float]] = {}
+    if pairs[0][0].shape == pairs[0][1].shape:
+        cosines = [cosine(source, bundle) for source, bundle in pairs]
+        figures |= {"mean cosine": float(np.mean(cosines)), "min cosine": float(np.min(cosines))}
+        series["cosine"] = cosines
     if neighbours and len(pairs) > 2:
         source = np.stack([pair[0] for pair in pairs])
         bundle = np.stack([pair[1] for pair in pairs])
+        if not series:
+            figures["similarities kept"] = float(np.mean(similarities_kept(source, bundle)))
         figures["neighbours kept"] = float(np.mean(_nearest(source) == _nearest(bundle)))
     if not neighbours:
         worst = max(float(np.abs(source - bundle).max(initial=0.0)) for source, bundle in pairs)
         figures["max absolute difference"] = worst
     if pair_scores is not None:
         figures |= _metric("spearman", *(_spearman(pairs, side, pair_scores) for side in (0, 1)))
-    return Fidelity(figures, {"cosine": cosines}, len(pairs))
+    return Fidelity(figures, series, len(pairs))
+
+
+def similarities_kept(source: NDArray[np.floating], bundle: NDArray[np.floating]) -> NDArray[np.float64]:
+    """For each text the correlation (Pearson) of its cosines to all others, between two [texts, width] of any widths.
+
+    1 where they rank and space all others alike, 0 where either side finds all others equally close.
+    """
+    ours, theirs = (_others(_similarities(side)) for side in (bundle, source))
+    ours, theirs = (side - side.mean(axis=1, keepdims=True) for side in (ours, theirs))
+    norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    kept: NDArray[np.float64] = (ours * theirs).sum(axis=1) / np.maximum(norms, 1e-12)
+    return kept
+
+
+def _similarities(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
+    unit = vectors.astype(np.float64)
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+    found: NDArray[np.float64] = unit @ unit.T
+    return found
+
+
+def _others(square: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[n, n] without its diagonal: [n, n - 1]."""
+    count = len(square)
+    return square[~np.eye(count, dtype=bool)].reshape(count, count - 1)
 
 
 def _nearest(vectors: NDArray[np.float32]) -> NDArray[np.intp]:
     """Index of each row's nearest other row by cosine."""
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    similarity = unit @ unit.T
+    similarity = _similarities(vectors)
     np.fill_diagonal(similarity, -np.inf)
     nearest: NDArray[np.intp] = similarity.argmax(axis=1)
     return nearest

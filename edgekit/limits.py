@@ -60,6 +60,7 @@ class Limits:
 
 FIDELITY_LIMITS: Mapping[str, tuple[Literal["min", "max"], str]] = {
     "mean cosine": ("min", "min_cosine"),
+    "similarities kept": ("min", "min_cosine"),
     "neighbours kept": ("min", "min_neighbours"),
     "agreement": ("min", "min_agreement"),
     "top-1 agreement": ("min", "min_top1"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgekit.distilling.bootstrap import Interval, Sums, of_sums
 from edgekit.errors import BadModel
 from edgekit.evaluation import Answer
-from edgekit.fidelity import kl_divergence, log_softmax
+from edgekit.fidelity import kl_divergence, log_softmax, similarities_kept
 from edgekit.model import SourceModel
 from edgekit.progress import Progress
 from edgekit.report import Compared
@@ -105,11 +105,9 @@ def _embeddings(asked: Iterator[_Asked]) -> list[Compared]:
     if teacher.shape[1] == student.shape[1]:
         cosines = (teacher * student).sum(axis=1)
         rows.append(_lost("mean cosine", "", of_sums(_means(cosines), _ratio), "to the teacher's embedding"))
+    told = "correlation of a text's cosines to all others, the student's with the teacher's"
+    rows.append(_lost("similarities kept", "", of_sums(_means(similarities_kept(teacher, student)), _ratio), told))
     alike = [side @ side.T for side in (teacher, student)]
-    count = len(teacher)
-    off = np.abs(alike[0] - alike[1]).sum(axis=1) / max(1, count - 1)
-    told = "between the cosines of two texts, the teacher's and the student's"
-    rows.append(_lost("mean difference of similarities", "", of_sums(_means(off), _ratio), told))
     for each in alike:
         np.fill_diagonal(each, -np.inf)
     kept = (alike[0].argmax(axis=1) == alike[1].argmax(axis=1)).astype(float)

@@ -16,8 +16,8 @@ from edgekit.limits import Limits, Preferences
 from edgekit.model import SourceModel, StudentSpec
 from edgekit.planner.holding import Held, held_limits
 from edgekit.report import show
-from edgekit.rules.traits import is_aggressive, is_quantized
-from edgekit.strategies import Candidate, load
+from edgekit.rules.traits import is_aggressive, is_quantized, task_engine
+from edgekit.strategies import STRATEGIES, Candidate, load
 from edgekit.students.families import family_of
 from edgekit.students.shape import shape_of
 
@@ -29,7 +29,8 @@ _LEAST_DEPTH_SHARE = 1 / 3
 
 
 def fitting_spec(model: SourceModel, setting: Setting, limits: Limits, preferences: Preferences) -> StudentSpec:
-    """The shape that keeps the source's width as far as it can, then as many layers; never the source's own.
+    """The shape that keeps the source's width as far as it can, then as many layers; never the source's own. Where the
+    source itself holds the limits, it has half the layers: one less would gain nothing.
 
     Raises NoStudentFits, which tells what the smallest comes to, where nothing down to a third of the depth and 128
     wide holds the limits; UnsupportedModel where no student of the source can be made or packed.
@@ -44,6 +45,8 @@ def fitting_spec(model: SourceModel, setting: Setting, limits: Limits, preferenc
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if sized.holds(shapes[middle]) else (middle + 1, high)
+        if hidden == widths[0][0] and low == 0 and sized.source_holds():
+            return _spec(model, max(1, (depths[0] + 1) // 2), hidden)
         return shapes[low]
     raise sized.refusal([_spec(model, depths[-1], hidden) for hidden, depths in widths if depths])
 
@@ -58,6 +61,12 @@ class _Sizing:
     def holds(self, spec: StudentSpec) -> bool:
         """Whether some quantized form of the student is expected to hold every limit."""
         return any(not self._over(each) for each in self._packed(spec))
+
+    def source_holds(self) -> bool:
+        """Whether the source itself needs no smaller one."""
+        source = replace(self.model, training=None)
+        offers = [offer for name in STRATEGIES for offer in load(name).propose(source, self.setting)]
+        return any(isinstance(each, Candidate) and is_quantized(each) and not self._over(each) for each in offers)
 
     def refusal(self, smallest: Sequence[StudentSpec]) -> NoStudentFits | UnsupportedModel:
         """By what the smallest student that can be made misses; `smallest` are the shallowest of each width."""
@@ -78,20 +87,24 @@ class _Sizing:
         return UnsupportedModel(f"no student of {self.model.name} can be packed", "see edgekit plan --strategy distill")
 
     def _packed(self, spec: StudentSpec) -> list[Candidate]:
-        """Quantized forms of enough bits; empty where the shape cannot be made or packed."""
+        """Quantized forms of enough bits, for the task's engine if there are any; empty where the shape cannot be made
+        or packed.
+        """
         assert self.model.training is not None
         asked = replace(self.model, training=replace(self.model.training, student=spec))
         try:
             offers = list(load(DISTILL).propose(asked, self.setting))
         except (BadInput, UsageError):  # heads that do not divide
             return []
-        return [
+        quantized = [
             each
             for each in offers
             if isinstance(each, Candidate)
             and is_quantized(each)
             and not is_aggressive(each, self.model, self.preferences)
         ]
+        engine = task_engine(self.model.task)
+        return [each for each in quantized if each.engine == engine] or quantized
 
     def _over(self, candidate: Candidate) -> list[Held]:
         held = held_limits(candidate, self.setting, self.limits)
