@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -96,13 +97,8 @@ def load(folder: Path, belongs: Belongs, like: Mapping[str, torch.Tensor]) -> Ch
         found = {name: (each.shape, each.dtype) for name, each in parts[part].items()}
         if found != {name: (each.shape, each.dtype) for name, each in like.items()}:
             raise _unreadable(where, f"its {part} are not this student's")
-    try:
-        kept = dict(about["standing"])
-        kept["curve"] = [Point(**point) for point in kept["curve"]]
-        standing = Standing(**kept)
-    except (TypeError, KeyError, ValueError) as error:
-        raise _unreadable(where, str(error)) from error
-    return Checkpoint(standing, parts["weights"], parts["best"], parts["moments"])
+    _check_moments(where, parts["moments"], like)
+    return Checkpoint(_standing(where, about), parts["weights"], parts["best"], parts["moments"])
 
 
 def _about(path: Path) -> dict[str, Any]:
@@ -130,6 +126,40 @@ def _check_belongs(where: Path, about: Mapping[str, Any], belongs: Belongs) -> N
         if recipe.get(name) != value:
             told = f"{name} was {recipe.get(name)!r} and is {value!r}"
             raise UsageError(f"the checkpoint in {where} belongs to another recipe: {told}", remedy)
+
+
+def _standing(where: Path, about: Mapping[str, Any]) -> Standing:
+    try:
+        kept = dict(about["standing"])
+        kept["curve"] = [Point(**point) for point in kept["curve"]]
+        standing = Standing(**kept)
+        losses = [
+            value for point in standing.curve for value in (point.train_loss, point.validation_loss, point.seconds)
+        ]
+        sound = (
+            0 <= standing.best_step <= standing.step <= standing.steps
+            and standing.every > 0 <= standing.waited
+            and standing.curve[-1].step == standing.step
+            and any(point.step == standing.best_step for point in standing.curve)
+            and all(math.isfinite(value) for value in (*losses, standing.best_loss))
+        )
+    except (TypeError, KeyError, IndexError, ValueError) as error:
+        raise _unreadable(where, f"{_ABOUT}: {error}") from error
+    if not sound:
+        raise _unreadable(where, f"{_ABOUT} contradicts itself")
+    return standing
+
+
+def _check_moments(where: Path, moments: Mapping[str, torch.Tensor], like: Mapping[str, torch.Tensor]) -> None:
+    """Each trained parameter has both moments, of its shape, and a number of steps; or none of them."""
+    names = {name.partition(".")[2] for name in moments}
+    whole = {f"{prefix}.{name}" for name in names for prefix in ("moment1", "moment2", "steps")}
+    if whole != set(moments) or not names <= set(like):
+        raise _unreadable(where, "its moments are not those of this student")
+    for prefix_and_name, each in moments.items():
+        prefix, _, name = prefix_and_name.partition(".")
+        if tuple(each.shape) != (() if prefix == "steps" else tuple(like[name].shape)):
+            raise _unreadable(where, f"the shape of {prefix_and_name} is not that of the parameter")
 
 
 def _tensors(path: Path) -> dict[str, dict[str, torch.Tensor]]:
