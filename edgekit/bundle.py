@@ -228,7 +228,7 @@ def _draft(
         ),
         plan=PlanSummary(chosen=candidate.label, tried=(), rejected=()),
         provenance=manifest.Provenance(
-            source=brought.source,
+            source=manifest.at_home(brought.source),
             revision=brought.revision,
             source_sha256=source_sha256(brought),
             licence=brought.licence,
@@ -249,7 +249,13 @@ def _limits(model: SourceModel, limits: Limits) -> dict[str, float | int | None]
 def _merged_from(brought: SourceModel) -> manifest.MergedFrom | None:
     from edgekit.model.digest import ingredients
 
-    return None if brought.merged is None else manifest.MergedFrom.model_validate(ingredients(brought.merged))
+    if brought.merged is None:
+        return None
+    merged = manifest.MergedFrom.model_validate(ingredients(brought.merged))
+    base, *adapters = (
+        each.model_copy(update={"source": manifest.at_home(each.source)}) for each in (merged.base, *merged.adapters)
+    )
+    return merged.model_copy(update={"base": base, "adapters": tuple(adapters)})
 
 
 def _model_bytes(artifact: Artifact) -> int:

@@ -150,6 +150,19 @@ class PlanSummary(_Strict):
     advice: tuple[str, ...] = ()
 
 
+def at_home(source: str) -> str:
+    """A path below the user's home folder as "~/...": a bundle is given away, and whose home that was is nobody's
+    business. `validate` finds the model by it, here and wherever it lies at the same place.
+    """
+    home = str(Path("~").expanduser()).rstrip("/")
+    return f"~/{source[len(home) + 1 :]}" if home and source.startswith(f"{home}/") else source
+
+
+def from_home(source: str) -> str:
+    """What `at_home` made of a path, as a path again."""
+    return str(Path(source).expanduser()) if source.startswith("~/") else source
+
+
 class Ingredient(_Strict):
     """What a merged model was made of: an adapter, or the base. `weight` is the adapter's beside others."""
 

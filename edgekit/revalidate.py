@@ -18,7 +18,7 @@ from edgekit.device import DeviceProfile, load_profile
 from edgekit.errors import EdgekitError, WrongOriginal
 from edgekit.evaluation import read_eval
 from edgekit.limits import Limits, Preferences
-from edgekit.manifest import Manifest
+from edgekit.manifest import Manifest, from_home
 from edgekit.model import SourceModel, open_model, source_sha256
 from edgekit.progress import Progress, Silent
 from edgekit.report import Report
@@ -130,11 +130,11 @@ def _source(
 ) -> SourceModel:
     """The original, proven to be the one packed by the digest of its files."""
     merged = manifest.provenance.merged if model is None else None
-    named = model or (merged.adapters[0].source if merged is not None else manifest.provenance.source)
+    named = model or from_home(merged.adapters[0].source if merged is not None else manifest.provenance.source)
     merging: dict[str, Any] = {}
     if merged is not None:
-        weights = {each.source: each.weight for each in merged.adapters}
-        merging = {"base": merged.base.source, "adapters": weights, "combination": merged.combination}
+        weights = {from_home(each.source): each.weight for each in merged.adapters}
+        merging = {"base": from_home(merged.base.source), "adapters": weights, "combination": merged.combination}
     try:
         source = (
             named

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from edgekit.manifest import BundlePath, FileEntry, Manifest, schema, schema_path
+from edgekit.manifest import BundlePath, FileEntry, Manifest, at_home, from_home, schema, schema_path
 
 
 def test_the_shipped_schema_is_the_generated_one() -> None:
@@ -57,3 +57,21 @@ def test_no_path_with_a_dot_step_passes(parts: list[str], dots: str, at: int) ->
 def test_ordinary_paths_pass() -> None:
     for path in ("a", "onnx/model.onnx", ".hidden/x", "a..b/c", "runtime/python/edgekit_runtime/__init__.py"):
         assert FileEntry(path=path, size_bytes=0, sha256="0" * 64).path == path
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("/home/ada/models/m", "~/models/m"),
+        ("/home/ada2/m", "/home/ada2/m"),
+        ("/srv/m.gguf", "/srv/m.gguf"),
+        ("./m", "./m"),
+        ("org/name", "org/name"),
+    ],
+)
+def test_a_bundle_does_not_tell_whose_home_its_model_lay_in(
+    source: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert at_home(source) == told
+    assert from_home(told) == source
