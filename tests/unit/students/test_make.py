@@ -1,0 +1,121 @@
+"""Students as they are made: saved and opened again they answer the same, and their shape is the one that was told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from fixtures import tiny_models
+from fixtures.students import TEACHERS, Teacher, teacher_of, written
+
+from edgekit.errors import UnsupportedModel, UsageError, VocabularyMismatch
+from edgekit.model import StudentSpec, open_model
+from edgekit.students.make import student_of
+from edgekit.students.shape import shaped
+from edgekit.torch_model import load_torch
+
+pytestmark = pytest.mark.engines
+
+_OF_NO_CONSEQUENCE = ("transformers_version", "torch_dtype", "_name_or_path", "architectures")
+
+
+@pytest.fixture(scope="module", params=list(TEACHERS))
+def teacher(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Teacher:
+    return teacher_of(request.param, tmp_path_factory.mktemp("teacher") / "model")
+
+
+def smaller(teacher: Teacher, folder: Path, **overrides: object) -> Path:
+    """A BERT of another size, or another head, with its tokenizer (training one anew breaks ties anew)."""
+    make = tiny_models.tiny_bert_classifier if teacher.model.labels else tiny_models.tiny_bert
+    made = make(folder, **overrides)
+    assert teacher.model.folder is not None
+    shutil.copyfile(teacher.model.folder / "tokenizer.json", made / "tokenizer.json")
+    return made
+
+
+@pytest.mark.parametrize(
+    "asked", ["layers=1", "hidden=32", "heads=2", "intermediate=48", "layers=1,hidden=32,heads=4,intermediate=32"]
+)
+def test_a_student_is_a_normal_folder_of_the_shape_that_was_told(teacher: Teacher, asked: str, tmp_path: Path) -> None:
+    spec = StudentSpec.parse(asked)
+    if asked == "heads=2" and teacher.model.model_type == "mpnet":
+        with pytest.raises(UsageError, match="share a table"):
+            student_of(teacher.model, teacher.module, spec, teacher.batches)
+        return
+    student = student_of(teacher.model, teacher.module, spec, teacher.batches)
+    told = shaped(teacher.model, spec)
+    opened = open_model(written(student, teacher.model, tmp_path / "student"), task=teacher.model.task)
+    assert torch.equal(teacher.outputs(load_torch(opened)), teacher.outputs(student))
+    assert {each.name: each.shape for each in told.tensors} == {each.name: each.shape for each in opened.tensors}
+    assert told.parameters == sum(each.numel() for each in student.parameters())
+    assert told.parameters < teacher.model.parameters
+    keys = (told.config.keys() | opened.config.keys()) - set(_OF_NO_CONSEQUENCE)
+    assert {key: told.config.get(key) for key in keys} == {key: opened.config.get(key) for key in keys}
+
+
+def test_the_same_seed_makes_the_same_student(tmp_path: Path) -> None:
+    teacher = teacher_of("bert classifier", tmp_path / "model")
+    spec = StudentSpec(hidden=32)
+    made = [student_of(teacher.model, teacher.module, spec, teacher.batches, seed=seed) for seed in (1, 1)]
+    assert torch.equal(*(teacher.outputs(each) for each in made))
+
+
+def test_depth_alone_asks_for_no_data(tmp_path: Path) -> None:
+    teacher = teacher_of("bert", tmp_path / "model")
+    student = student_of(teacher.model, teacher.module, StudentSpec(layers=1), [])
+    assert student.config.num_hidden_layers == 1  # type: ignore[union-attr]
+
+
+def test_a_given_model_with_the_same_tokenizer_is_taken_as_it_is(tmp_path: Path) -> None:
+    teacher = teacher_of("bert classifier", tmp_path / "teacher")
+    folder = smaller(teacher, tmp_path / "small", num_hidden_layers=1)
+    spec = StudentSpec(given=str(folder))
+    student = student_of(teacher.model, teacher.module, spec, [])
+    assert torch.equal(teacher.outputs(student), teacher.outputs(load_torch(open_model(folder))))
+    assert shaped(teacher.model, spec).parameters == sum(each.numel() for each in student.parameters())
+
+
+def test_a_given_model_that_reads_otherwise_is_refused_with_the_first_difference(tmp_path: Path) -> None:
+    teacher = teacher_of("bert", tmp_path / "teacher")
+    folder = smaller(teacher, tmp_path / "small", num_hidden_layers=1)
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    words = content["model"]["vocab"]
+    words["the"], words["and"] = words["and"], words["the"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(VocabularyMismatch, match=r"token \d+ is '.+' \(\d+\) to the teacher and '.+' \(\d+\)"):
+        student_of(teacher.model, teacher.module, StudentSpec(given=str(folder)), [])
+
+
+def test_a_given_model_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
+    teacher = teacher_of("bert", tmp_path / "teacher")
+    folder = tiny_models.tiny_roberta(tmp_path / "small", num_hidden_layers=1)
+    with pytest.raises(VocabularyMismatch, match="tokens, the student's"):
+        student_of(teacher.model, teacher.module, StudentSpec(given=str(folder)), [])
+
+
+def test_a_given_model_that_tells_other_labels_apart_is_refused(tmp_path: Path) -> None:
+    teacher = teacher_of("bert classifier", tmp_path / "teacher")
+    folder = smaller(teacher, tmp_path / "small", labels=("a", "b", "c"), num_hidden_layers=1)
+    with pytest.raises(UnsupportedModel, match="tells 3 labels apart"):
+        student_of(teacher.model, teacher.module, StudentSpec(given=str(folder)), [])
+
+
+def test_a_given_model_is_no_larger_than_its_teacher(tmp_path: Path) -> None:
+    teacher = teacher_of("bert", tmp_path / "teacher")
+    folder = smaller(teacher, tmp_path / "large", num_hidden_layers=3)
+    with pytest.raises(UnsupportedModel, match="larger than its teacher"):
+        student_of(teacher.model, teacher.module, StudentSpec(given=str(folder)), [])
+
+
+def test_a_family_that_is_not_known_is_refused_by_name(tmp_path: Path) -> None:
+    teacher = teacher_of("bert", tmp_path / "model")
+    phi = open_model(tiny_models.tiny_phi3(tmp_path / "phi"))
+    with pytest.raises(UnsupportedModel, match="a phi3 model keeps its heads"):
+        student_of(phi, load_torch(phi), StudentSpec(layers=1), teacher.batches)
+    with pytest.raises(UnsupportedModel, match="a phi3 model"):
+        shaped(replace(phi, training=None), StudentSpec(layers=1))
