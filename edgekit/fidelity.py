@@ -51,9 +51,9 @@ class Truth:
         )
 
 
-def compare(task: str, pairs: Pairs, truth: Truth) -> Fidelity:
-    """Compare (source, bundle) answers for `task`."""
-    checked = _checked(pairs, widths_may_differ=task == "embedding")
+def compare(task: str, pairs: Pairs, truth: Truth, *, widths_differ: bool = False) -> Fidelity:
+    """Compare (source, bundle) answers for `task`; `widths_differ` says that embeddings do so by design."""
+    checked = _checked(pairs, widths_differ=widths_differ)
     if task == "causal-lm":
         return _language_model(checked, truth.ids)
     if task in ("text-classification", "token-classification", "image-classification"):
@@ -61,9 +61,9 @@ def compare(task: str, pairs: Pairs, truth: Truth) -> Fidelity:
     return _vectors(list(checked), truth.pair_scores, neighbours=task == "embedding")
 
 
-def _checked(pairs: Pairs, *, widths_may_differ: bool) -> Iterable[tuple[Answer, Answer]]:
+def _checked(pairs: Pairs, *, widths_differ: bool) -> Iterable[tuple[Answer, Answer]]:
     for index, (source, bundle) in enumerate(pairs):
-        if source.shape != bundle.shape and not (widths_may_differ and source.ndim == bundle.ndim == 1):
+        if source.shape != bundle.shape and not (widths_differ and source.ndim == bundle.ndim == 1):
             raise ValidationFailed(
                 f"input {index}: the source answers with shape {source.shape}, the bundle with {bundle.shape}",
                 "this is a fault of the export or of the tokenizer; please report it",

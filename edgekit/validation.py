@@ -10,6 +10,7 @@ from typing import cast
 
 import numpy as np
 
+from edgekit.bundle import read_manifest
 from edgekit.device import DeviceProfile
 from edgekit.evaluation import Answer, EvalSet, Input, default_set
 from edgekit.fidelity import Fidelity, compare
@@ -135,7 +136,7 @@ def examine(
     measurement = measure(bundle, job, scratch, target)
     took_s = time.perf_counter() - started
     pairs = zip(_answered(original, questions), measurement.answers(), strict=True)
-    fidelity = compare(model.task, pairs, questions.truth)
+    fidelity = compare(model.task, pairs, questions.truth, widths_differ=_is_narrower(bundle, model))
     found = measurement.result.get("token_ids") or ()
     mismatches = [
         text
@@ -147,6 +148,12 @@ def examine(
         short = replace(job, inputs=(), tokenize=(), baseline=None, goldens=False, warmup=1, repeats=_LIMITED_REPEATS)
         limited = _limited(bundle, short, scratch / "limited", target, _charged(limit, measurement, bundle), took_s)
     return Examined(measurement, fidelity, mismatches, replace(original, questions=questions), target, limited)
+
+
+def _is_narrower(bundle: Path, model: SourceModel) -> bool:
+    """Whether the bundle says that its embeddings are of another width than the original's: a student's may be."""
+    told = read_manifest(bundle).embedding
+    return told is not None and told.width != model.config.get("hidden_size")
 
 
 def memory_limit(limits: Limits, device: DeviceProfile) -> MemoryLimit | None:
