@@ -113,27 +113,23 @@ def test_one_end_of_the_vocabulary_grown(base: Path, tmp_path: Path) -> None:
     refused(plain(tmp_path / "other", str(base), factors() | grown), "the input embedding has 9 rows and the output 8")
 
 
-@pytest.mark.parametrize(
-    ("quantization", "method"),
-    [
-        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes"),
-        ({"quant_method": "gptq", "bits": 4}, "gptq"),
-        ({"quant_method": "awq", "bits": 4}, "awq"),
-    ],
-)
-def test_a_quantized_base(adapter: Path, tmp_path: Path, quantization: dict[str, Any], method: str) -> None:
-    """Whether or not its tensors can be read, and with the name of the original where the configuration tells it."""
-    base = tmp_path / "base"
+@pytest.mark.engines
+@pytest.mark.parametrize(("kind", "method"), [("gptq", "gptq"), ("awq", "awq"), ("nf4", "bitsandbytes")])
+def test_a_quantized_base(tmp_path: Path, kind: str, method: str) -> None:
+    from fixtures.quantized_models import quantized_llama
+
+    base = quantized_llama(tmp_path / "base", kind).folder
     config = json.loads((base / "config.json").read_text())
-    write_json(base / "config.json", config | {"quantization_config": quantization, "_name_or_path": "org/original"})
-    with pytest.raises(EdgekitError) as caught:
-        open_model(adapter)
-    if type(caught.value) is BadModel:  # the configuration says so, and no tensor is
-        assert "no stored tensor is" in caught.value.message
-        return
-    assert isinstance(caught.value, BadAdapter)
-    assert f"quantized ({method})" in str(caught.value)
-    assert str(caught.value).endswith("give the full-precision base with --base org/original")
+    write_json(base / "config.json", config | {"_name_or_path": "org/original"})
+    adapter = plain(tmp_path / "adapter", str(base), factors(outputs=64, inputs=64))
+    said = rf"quantized \({method}\): .* - give the full-precision base with --base org/original"
+    refused(adapter, said)
+
+
+def test_a_base_quantized_in_a_way_that_nobody_reads(adapter: Path, base: Path) -> None:
+    config = json.loads((base / "config.json").read_text())
+    write_json(base / "config.json", config | {"quantization_config": {"quant_method": "hqq"}})
+    refused(adapter, r"quantized \(hqq\): merging into it would round the adapter away - .* with --base")
 
 
 @pytest.mark.parametrize(
