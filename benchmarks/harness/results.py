@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,12 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     return made
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    raise TypeError(f"{value!r} does not go into JSON")
 
 
 def at_least(least: int) -> Any:
@@ -30,7 +37,7 @@ def at_least(least: int) -> Any:
 
 def write(path: Path | None, figures: Mapping[str, Any]) -> None:
     if path is not None:
-        path.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(figures, indent=1, ensure_ascii=False, default=_plain) + "\n", encoding="utf-8")
 
 
 def verdict(held: bool) -> str:
