@@ -163,7 +163,8 @@ class _Prepared:
 
     def _config(self) -> dict[str, Any]:
         assert self.base.folder is not None
-        config = read_json(self.base.folder / "config.json")
+        stored = read_json(self.base.folder / "config.json")
+        config = {key: value for key, value in stored.items() if "qat" not in key.lower()}  # undone by the merge
         if self.layout.unties:
             config["tie_word_embeddings"] = False
         if self.layout.vocabulary is not None:
