@@ -8,12 +8,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from edgekit.errors import MissingEngine
+from edgekit.errors import MissingEngine, UsageError
 
 Result = TypeVar("Result")
 
 _PATIENCE = timedelta(days=3)
 """How long processes wait for each other: one may be computing a teacher's answers for hours."""
+
+
+_SHARDING = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 
 
 def require_accelerate() -> Any:
@@ -25,15 +28,27 @@ def require_accelerate() -> Any:
 
 
 def state() -> Any:
-    """accelerate's PartialState: process_index, num_processes, device, is_main_process; a group is joined once."""
+    """accelerate's PartialState: process_index, num_processes, device, is_main_process; a group is joined once.
+
+    UsageError where the launcher was told to cut the model into parts.
+    """
     partial = require_accelerate().PartialState
+    for name in _SHARDING:
+        if _is_set(f"ACCELERATE_USE_{name}"):
+            raise UsageError(
+                f"training shares out examples, and {name} would cut the model into parts", "launch it with --multi_gpu"
+            )
     if partial._shared_state:
         return partial()
     import torch
 
     # Without `cpu`, processes on a machine without a GPU would each believe to be alone.
-    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on")
-    return partial(cpu=asked or not torch.accelerator.is_available(), timeout=_PATIENCE)
+    on_cpu = _is_set("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    return partial(cpu=on_cpu, timeout=_PATIENCE)
+
+
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, "").lower() in ("1", "true", "yes", "on")
 
 
 def told(compute: Callable[[], Result]) -> Result:

@@ -43,6 +43,7 @@ class Engine:
         unused = accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)
         mixed = {"fp32": "no"}.get(self.precision, self.precision)
         self._accelerator = accelerate.Accelerator(mixed_precision=mixed, kwargs_handlers=[unused])
+        self._accelerator.gradient_accumulation_steps = 1  # a launcher's setting would scale the loss
         self._wrapped, self._stepper = self._accelerator.prepare(self._together, self._optimizer)
 
     @property

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from fixtures import training
 
-from edgekit.errors import Diverged, NoData, UsageError
+from edgekit.errors import Diverged, MissingEngine, NoData, UsageError
 from edgekit.training.batches import Batch
 from edgekit.training.loop import Recipe, train
 
@@ -435,3 +436,40 @@ def test_a_transformers_model_with_tied_weights_is_resumed(tmp_path: Path) -> No
     assert training.same(whole, resumed)
     assert resumed.lm_head.weight is resumed.model.embed_tokens.weight
     assert found.best_loss < found.curve[0].validation_loss
+
+
+@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
+def test_a_launcher_that_cuts_the_model_into_parts_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(UsageError, match=f"shares out examples, and {name} would cut the model into parts"):
+        train(training.student(), training.squares, training.data(), RECIPE)
+
+
+def test_a_launchers_gradient_accumulation_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, launched = training.student(), training.student()
+    train(plain, training.squares, training.data(), replace(RECIPE, steps=3))
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    train(launched, training.squares, training.data(), replace(RECIPE, steps=3))
+    assert training.same(plain, launched)
+
+
+def test_without_accelerate_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(MissingEngine, match="training needs torch and accelerate - pip install"):
+        train(training.student(), training.squares, training.data(), RECIPE)
+
+
+def test_norms_and_biases_may_learn_at_a_rate_of_their_own() -> None:
+    """AdamW's first step is the rate itself, whatever the gradient's size."""
+    before, student = training.student(), training.student()
+    recipe = replace(RECIPE, learning_rate=1e-4, vector_rate=50.0, steps=1, warmup_share=0.0, weight_decay=0.0)
+    train(student, lambda module, batch: -_total(module), training.data(), recipe)
+    moved = [
+        (one - other).detach().abs().max() for one, other in zip(student.parameters(), before.parameters(), strict=True)
+    ]
+    expected = [1e-4 if each.ndim > 1 else 5e-3 for each in before.parameters()]
+    assert [float(each) for each in moved] == [pytest.approx(each, rel=0.01) for each in expected]
+
+
+def _total(module: Any) -> Any:
+    return sum(each.sum() for each in module.parameters())
