@@ -119,8 +119,8 @@ def told(demo: Demo, *, show: bool) -> Iterator[str]:
 def _shown_and_served(demo: Demo, show: bool) -> None:
     if not demo.server.is_private:
         sys.stderr.write(
-            "edgekit: warning: whoever reaches this address can fetch the whole bundle; browsers on other machines give "
-            "a page that comes by http neither threads nor WebGPU\n"
+            "edgekit: warning: whoever reaches this address can fetch the whole bundle; browsers on other machines "
+            "give a page that comes by http neither threads nor WebGPU\n"
         )
     if show:
         webbrowser.open(demo.url)
