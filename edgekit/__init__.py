@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgekit.inspection import inspect
     from edgekit.limits import Limits, Preferences
     from edgekit.manifest import Manifest
+    from edgekit.merging import merge
     from edgekit.model import from_torch, open_model
     from edgekit.packer import Packed, pack, plan
     from edgekit.planner import Plan
@@ -47,6 +48,7 @@ _HOMES = {
     "from_torch": "model",
     "inspect": "inspection",
     "load_profile": "device",
+    "merge": "merging",
     "open_model": "model",
     "pack": "packer",
     "plan": "packer",
@@ -72,6 +74,7 @@ __all__ = [
     "from_torch",
     "inspect",
     "load_profile",
+    "merge",
     "open_model",
     "pack",
     "plan",

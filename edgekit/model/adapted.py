@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -17,9 +15,11 @@ from edgekit import adapters
 from edgekit.adapters.pieces import FLOATS, Combination
 from edgekit.checkpoint import open_checkpoint, safetensors_header
 from edgekit.checkpoint.safetensors import safetensors_files
-from edgekit.errors import BadAdapter, HubUnreachable, ModelNotFound, NoSpace
+from edgekit.errors import BadAdapter, HubUnreachable, ModelNotFound
+from edgekit.model.companions import companion
 from edgekit.model.config import read_json
 from edgekit.model.heads import Head, exchanged_head
+from edgekit.model.scratch import Scratch
 from edgekit.model.source import AdapterPart, Merged, SourceModel
 from edgekit.model.tokenizer import TOKENIZER_FILES
 from edgekit.progress import Progress
@@ -53,24 +53,6 @@ def is_adapter(folder: Path) -> bool:
 def adapter_part(folder: Path, source: str, revision: str | None, weight: float) -> AdapterPart:
     files = tuple(Path(name) for name in sorted({*_WITH_THE_ADAPTER, *TOKENIZER_FILES}) if (folder / name).is_file())
     return AdapterPart(source, folder, files, revision, weight)
-
-
-class Scratch:
-    """A temporary folder that goes when nobody holds this any more, at the latest when Python ends."""
-
-    def __init__(self, need_bytes: int) -> None:
-        place = Path(tempfile.gettempdir())
-        free_bytes = shutil.disk_usage(place).free
-        if free_bytes < need_bytes:
-            raise NoSpace(
-                f"{place} has {free_bytes / 2**20:.0f} MiB free, the merged model needs {need_bytes / 2**20:.0f} MiB",
-                "free some, or point TMPDIR to a larger disk",
-            )
-        self.folder = Path(tempfile.mkdtemp(prefix="edgekit-merged-"))
-        self._gone = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
-
-    def remove(self) -> None:
-        self._gone()
 
 
 def open_merged(
@@ -141,20 +123,16 @@ class _Prepared:
 
     def write(self, folder: Path, progress: Progress, *, weights: bool) -> None:
         assert self.base.folder is not None
-        own = self.recipe.parts[0].folder
-        reader = any(
-            (own / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json")
-        )
+        own, base = self.recipe.parts[0].folder, self.base.folder
+        reader = own if any((own / name).is_file() for name in READERS) else base
+        code = [path.name for path in base.glob("*.py")] if self.base.trust_remote_code else []
+        licences = [path.name for path in base.glob("LICEN[SC]E*")]
+        kept = [each.as_posix() for each in self.base.files if not _is_weights(each)]
+        for name in {*kept, *_BESIDE_THE_MODEL, *licences, *code} - {*TOKENIZER_FILES, "config.json"}:
+            _copy(base, name, folder)
         for name in TOKENIZER_FILES:
-            _copy((own if reader else self.base.folder) / name, folder / name)
-        template = own / "chat_template.jinja"
-        if template.is_file():
-            _copy(template, folder / template.name)
-        for relative in self.base.files:
-            if relative.name not in TOKENIZER_FILES and relative.name != "config.json" and not _is_weights(relative):
-                _copy(self.base.folder / relative, folder / relative)
-        for name in (*_BESIDE_THE_MODEL, *(path.name for path in self.base.folder.glob("LICEN[SC]E*"))):
-            _copy(self.base.folder / name, folder / name)
+            _copy(reader, name, folder)
+        _copy(own, "chat_template.jinja", folder)
         (folder / "config.json").write_text(json.dumps(self._config(), indent=2) + "\n", encoding="utf-8")
         if weights:
             adapters.write_weights(self.layout, folder, progress)
@@ -289,7 +267,9 @@ def _is_weights(path: Path) -> bool:
     return path.suffix in (".safetensors", ".bin") or path.name.endswith(".index.json")
 
 
-def _copy(source: Path, target: Path) -> None:
-    if source.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+def _copy(own: Path, name: str, folder: Path) -> None:
+    """The file, if there is one; never one outside of the model by a link."""
+    source = companion(own, name)
+    if source is not None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, folder / name)
