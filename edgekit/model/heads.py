@@ -15,7 +15,7 @@ _TASKS: dict[str, tuple[Task, str]] = {
     "TOKEN_CLS": ("token-classification", "ForTokenClassification"),
 }
 # Stored under these the last matrix of a head has a row for each label.
-_LAST = ("score.weight", "classifier.weight", "classifier.out_proj.weight")
+_LAST = re.compile(r"(^|\.)(score|classifier|classifier\.out_proj)\.weight$")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def exchanged_head(base: SourceModel, given: Sequence[Weighted]) -> Head | None:
     if adapter.config.task_type not in _TASKS:
         return None
     task, ending = _TASKS[adapter.config.task_type]
-    found = [key for name, key in adapter.saved.items() if name.endswith(_LAST)]
+    found = [key for name, key in adapter.saved.items() if _LAST.search(name)]
     labels = adapter.store.tensors[found[0]].shape[0] if len(found) == 1 else 0
     if base.task == task and (not labels or labels == len(base.labels)):
         return None

@@ -27,6 +27,8 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "padded": tiny_models.tiny_llama(folder / "padded", pad_token_id=0),
         "bert": tiny_models.tiny_bert(folder / "bert"),
         "pretrained": tiny_models.tiny_bert(folder / "pretrained", architecture="BertForPreTraining"),
+        "distilbert": tiny_models.tiny_distilbert(folder / "distilbert", architecture="DistilBertForMaskedLM"),
+        "roberta": tiny_models.tiny_roberta(folder / "roberta", architecture="RobertaForMaskedLM"),
         "classifier": tiny_models.tiny_bert_classifier(folder / "classifier"),
     }
     made["gpt2-bare"] = _without_prefix(made["gpt2"], folder / "gpt2-bare")
@@ -102,6 +104,16 @@ CLASSIFIERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "on a language model of BERT's kind": (
         "pretrained",
+        "SequenceClassification",
+        {"target_modules": ["query", "dense"], "task_type": "SEQ_CLS"},
+    ),
+    "with a head of two layers": (
+        "distilbert",
+        "SequenceClassification",
+        {"target_modules": ["q_lin"], "task_type": "SEQ_CLS"},
+    ),
+    "with a product in its head": (
+        "roberta",
         "SequenceClassification",
         {"target_modules": ["query", "dense"], "task_type": "SEQ_CLS"},
     ),
