@@ -199,10 +199,11 @@ $EDGEKIT_NODE, or else in edgekit/node in the user's cache folder; from then on 
 
 Example:  edgekit demo my-encoder-pi5"""
 
-_INSPECT = """edgekit inspect MODEL|BUNDLE [--revision SHA] [--allow-pickle] [--trust-remote-code]
+_INSPECT = """edgekit inspect MODEL|ADAPTER|BUNDLE [--revision SHA] [--allow-pickle] [--trust-remote-code]
 
-What it is, on what evidence: task, kind (base, chat, embedding, classifier), parameters, stored types, labels,
-licence; for a bundle its whole manifest, after verifying it.
+What it is, on what evidence, and what follows for deployment: task, kind (base, chat, instruct, their QAT variants,
+LoRA or QLoRA adapter, embedding, classifier), parameters, stored types, labels, licence. An adapter's base need not be
+there. For a bundle its whole manifest, after verifying it.
 
 Example:  edgekit inspect ./my-llama --json"""
 

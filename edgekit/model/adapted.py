@@ -107,7 +107,8 @@ class _Prepared:
         names = ", ".join(
             f"{each.source}{f' x {each.weight:g}' if each.weight != 1 else ''}" for each in self.recipe.parts
         )
-        lines = [f"merged: adapter {names} into {self.base.source}, {self.layout.changed} tensors changed"]
+        changed = f"{self.layout.changed} tensor{'s' if self.layout.changed != 1 else ''} changed"
+        lines = [f"merged: adapter {names} into {self.base.source}, {changed}"]
         if self.layout.unties:
             lines.append("the output is no longer tied to the input embedding: the adapter changes only one of them")
         if self.layout.vocabulary is not None:

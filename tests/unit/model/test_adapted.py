@@ -38,7 +38,7 @@ def adapter(tmp_path: Path, base: Path) -> Path:
 def test_it_is_called_as_the_adapter_and_told_from_its_base(adapter: Path, base: Path) -> None:
     model = open_model(adapter)
     assert (model.name, model.source, model.task) == ("my-lora", str(adapter), "causal-lm")
-    assert f"merged: adapter {adapter} into {base}, 1 tensors changed" in model.evidence
+    assert f"merged: adapter {adapter} into {base}, 1 tensor changed" in model.evidence
     assert {info.name: info.shape for info in model.tensors} == {
         info.name: info.shape for info in open_model(base).tensors
     }
