@@ -22,6 +22,8 @@ EXACT = 2.0**-20
 _BFLOAT16 = 2.0**-8
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _SLACK = 2.2  # the step is taken from a value that is rounded itself
+_WHOLE = 1e-3  # how far a ratio of up to 127, of float32 values, may be from a whole number
+_FEWEST_CODES = 4
 _PROBES = 8  # values of a block that a step is tried on before all are
 
 
@@ -114,6 +116,22 @@ def fit_mxfp4(values: npt.NDArray[np.float32]) -> Fit:
     on_grid = (table[codes] == scaled).all(axis=1)
     codes += 8 * np.signbit(values)
     return Fit(codes.astype(np.int16), step.astype(np.float32), np.zeros(len(values), np.float32), on_grid)
+
+
+def lies_on_rows(rows: npt.NDArray[np.float32], bits: int) -> bool:
+    """Whether every row is whole numbers of `bits`, the largest of them 2^(bits-1) - 1 (127) or, of 7 bits, 64, times a
+    step: as symmetric quantizers of ONNX Runtime make them. Rows of fewer than four values or codes prove nothing.
+    """
+    import numpy as np
+
+    largest = 64 if bits == 7 else (1 << (bits - 1)) - 1
+    peaks = np.abs(rows).max(axis=1, keepdims=True).astype(np.float64)
+    ratio = rows * (largest / np.where(peaks == 0, 1, peaks))
+    near = np.rint(ratio)
+    if not bool((np.abs(ratio - near) <= _WHOLE).all()):
+        return False
+    codes = [len(np.unique(each)) for each, peak in zip(near, peaks, strict=True) if peak]
+    return bool(codes) and min(codes) >= _FEWEST_CODES
 
 
 def informative(fit: Fit) -> npt.NDArray[np.bool_]:

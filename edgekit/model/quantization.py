@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 BLOCK = 32
 """Values of a GGML block of the types that carry grids."""
+ONNX_INT8 = "onnx-int8"
+"""The strategy that carries int8 rows; `Quantization.lossless` names it where no GGML type is meant."""
 _LARGEST_HALF = 65504
 _SAMPLED_MATRICES = 16
 _PROBED_MATRICES = 4
@@ -141,19 +143,23 @@ def _nearest(checkpoint: PackedCheckpoint) -> str:
 def _read_floats(
     files: Sequence[Path], name: str, config: Mapping[str, Any], stored: tuple[TensorInfo, ...]
 ) -> Storage:
-    """Float weights, which may lie on the grid of a 4-bit type."""
+    """Float weights, which may lie on the grid of a 4-bit type, or, of encoders, of int8 rows."""
     plain = Storage(stored)
     rows = [info for info in stored if _may_lie_on_a_grid(info)]
-    named = bool(_QAT.search(name)) or any("qat" in str(key).lower() for key in config)
+    said = _said_to_be_trained(name, config)
     if not files or not rows:
         return plain
     with SafetensorsCheckpoint(tuple(files)) as checkpoint:
         try:
             found = _on_grids(checkpoint, rows)
+            int8 = _int8_rows(checkpoint, rows) if found is None and not _decodes(config) else None
         except BadModel:  # values that are no numbers: said, by name, when the tensor is read
             return plain
+    if int8 is not None:
+        quantization = replace(int8, method="qat" if said else int8.method)
+        return Storage(stored, None, quantization, (f"{quantization.method} weights: {quantization.evidence}",))
     if found is None:
-        return replace(plain, evidence=("its name says QAT, and its weights lie on no 4-bit grid",)) if named else plain
+        return replace(plain, evidence=(f"its {said} says QAT, and its weights lie on no grid",)) if said else plain
     types, counted = found
     elements = Counter[str]()
     for info in rows:
@@ -162,7 +168,7 @@ def _read_floats(
     lossless = elements.most_common(1)[0][0]
     evidence = counted.told(lossless)
     quantization = Quantization(
-        method="qat" if named else "fake-quantized",
+        method="qat" if said else "fake-quantized",
         bits=4,
         group_size=BLOCK,
         symmetric=lossless == "Q4_0",
@@ -171,6 +177,39 @@ def _read_floats(
         types=types,
     )
     return Storage(stored, None, quantization, (f"{quantization.method} weights: {evidence}",))
+
+
+def _said_to_be_trained(name: str, config: Mapping[str, Any]) -> str:
+    """What says that the model was trained for its quantization: "config.json", "name", or "" where nothing does."""
+    if any("qat" in str(key).lower() for key in config):
+        return "config.json"
+    return "name" if _QAT.search(name) else ""
+
+
+def _decodes(config: Mapping[str, Any]) -> bool:
+    names = config.get("architectures")
+    return any("ForCausalLM" in str(each) for each in names) if isinstance(names, list) else False
+
+
+def _int8_rows(checkpoint: SafetensorsCheckpoint, infos: Sequence[TensorInfo]) -> Quantization | None:
+    """Rows of int8 codes times a float32 scale, as ONNX Runtime quantizes matrices; None where most sampled are not."""
+    layers = {info.name: info for info in infos if info.dtype == "F32" and _LAYER.search(info.name)}
+    names = grid.spread(sorted(layers), _SAMPLED_MATRICES)
+    found = Counter[int]()
+    for place, name in enumerate(names):
+        rows = _sampled_rows(checkpoint, layers[name])
+        found.update(bits for bits in (8, 7) if grid.lies_on_rows(rows, bits))
+        if place + 1 == min(_PROBED_MATRICES, len(names)) and not found:
+            return None
+    if not found or 2 * found.most_common(1)[0][1] <= len(names):
+        return None
+    bits, count = found.most_common(1)[0]
+    return Quantization(
+        method="fake-quantized",
+        bits=bits,
+        lossless=ONNX_INT8,
+        evidence=f"of {len(names)} sampled matrices {count} lie on a grid of {bits} bits with a scale a row",
+    )
 
 
 def _may_lie_on_a_grid(info: TensorInfo) -> bool:
@@ -213,11 +252,15 @@ def _fit(blocks: npt.NDArray[np.float32], kind: str, rounding: float) -> npt.NDA
 
 def _sample(checkpoint: Checkpoint, info: TensorInfo) -> npt.NDArray[np.float32]:
     """Blocks [n, 32] of the first two rows and the middle one."""
+    return _sampled_rows(checkpoint, info).reshape(-1, BLOCK)
+
+
+def _sampled_rows(checkpoint: Checkpoint, info: TensorInfo) -> npt.NDArray[np.float32]:
+    """The first two rows and the middle one."""
     import numpy as np
 
     middle = info.shape[0] // 2
-    rows = [checkpoint.read(info.name, slice(first, first + count)) for first, count in ((0, 2), (middle, 1))]
-    return np.concatenate([each.reshape(-1, BLOCK) for each in rows])
+    return np.concatenate([checkpoint.read(info.name, slice(at, at + count)) for at, count in ((0, 2), (middle, 1))])
 
 
 class _Count:

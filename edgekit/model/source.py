@@ -54,8 +54,8 @@ class Quantization:
 
     `method` is the field's name ("gptq", "awq", "compressed-tensors", "mxfp4", "bitsandbytes", "qat", ...);
     `group_size` is the number of weights in a row that share a scale, None for one scale a row. `lossless` is the GGML
-    type that holds these weights without another loss, "" where none does; `types` gives it for each matrix (by name)
-    that has one. `evidence` says what that was read from.
+    type, or the strategy ("onnx-int8"), that holds these weights without another loss, "" where none does; `types` has
+    the type of each matrix (by name) that has one. `evidence` says what that was read from.
     """
 
     method: str

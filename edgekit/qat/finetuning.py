@@ -111,7 +111,7 @@ def fine_tuned(
         deployment=deployment,
         seven_bits=seven_bits and deployment == "onnx-int8",
         source=model.source,
-        layers=Counter(kinds.values()),
+        layers=dict(Counter(kinds.values())),
         origin=training.origin,
         rows=len(training),
         train_rows=len(taught.parts.train),

@@ -9,6 +9,7 @@ from edgekit.costs import Setting
 from edgekit.limits import Limits, Preferences
 from edgekit.model import SourceModel, Task
 from edgekit.strategies import Candidate, Engine
+from edgekit.strategies.onnx.int8 import CARRIED_BITS, NAME
 
 UNQUANTIZED_BITS = 10.0
 """From this many bits kept per weight a candidate counts as unquantized."""
@@ -72,8 +73,13 @@ def is_quantized(candidate: Candidate) -> bool:
 
 
 def is_carried(candidate: Candidate, model: SourceModel) -> bool:
-    """Whether the candidate's type holds the source's own quantized weights, which no student has, without a loss."""
+    """Whether the candidate's type holds the source's own quantized weights, which no student has, without a loss.
+
+    onnx-int8 says so by its faithfulness: for some devices it rounds them once more.
+    """
     lossless = model.quantization.lossless if model.quantization is not None else ""
+    if candidate.strategy == NAME:
+        return lossless == NAME and candidate.faithfulness >= CARRIED_BITS
     return lossless != "" and lossless in candidate.options.values() and not candidate.student
 
 

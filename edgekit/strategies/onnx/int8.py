@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from edgekit.costs import Setting
@@ -25,6 +26,11 @@ _SEVEN_BITS = (
     "this CPU has no VNNI: its 8-bit products saturate, so the weights keep 7 bits (reduce_range); "
     "other engines then answer correctly too"
 )
+CARRIED_BITS = 9.5
+"""`faithfulness` of weights that were on this grid already: quantized, and nothing is lost."""
+_CARRIED = "carried from a checkpoint on this very grid: its weights are not rounded a second time"
+_ROUNDED_AGAIN = "the checkpoint lies on a grid of 8 bits, and for this CPU it is rounded once more, to 7"
+_TRAINED_FOR_SEVEN = "the checkpoint lies on a grid of 7 bits, which its weights keep (reduce_range)"
 _STATIC = (
     "its convolutions are quantized with calibrated ranges (static QDQ), never dynamically: that is slower than fp32"
 )
@@ -35,7 +41,8 @@ def propose(model: SourceModel, setting: Setting) -> Iterable[Candidate | Reject
     rejection = refusal(model, NAME) or _refusal(model)
     if rejection is not None:
         return (rejection,)
-    return (estimated(NAME, model, setting, 8, tuple(_notes(model, setting.device))),)
+    offer = estimated(NAME, model, setting, 8, tuple(_notes(model, setting.device)))
+    return (replace(offer, faithfulness=CARRIED_BITS) if _carries(model, setting.device) else offer,)
 
 
 def make(
@@ -43,7 +50,7 @@ def make(
 ) -> Artifact:
     folder = Path(tempfile.mkdtemp(prefix=f"{NAME}-", dir=workdir))
     source = write_float_graph(model, Path(tempfile.mkdtemp(prefix="onnx-baseline-", dir=workdir)), progress)
-    seven_bits = saturates(device)
+    seven_bits = saturates(device) or _trained_bits(model) == 7
     target = folder / MODEL_FILE
     notes = quantize(source.path, target, model, Int8Choice(reduce_range=seven_bits), progress)
     inputs, outputs = signatures(load(target, weights=False))
@@ -55,13 +62,12 @@ def make(
         outputs=outputs,
         baseline=source.path,
         min_isa={"x86_64": (), "aarch64": ()},
-        notes=(*source.notes, *notes, *((_SEVEN_BITS,) if seven_bits else ())),
+        notes=(*source.notes, *notes, *_weight_notes(model, device)),
     )
 
 
 def _notes(model: SourceModel, device: DeviceProfile) -> Iterator[str]:
-    if saturates(device):
-        yield _SEVEN_BITS
+    yield from _weight_notes(model, device)
     if is_convolutional(model):
         yield _STATIC
     elif any(role == "convolution" for _, role in stored(model)):
@@ -69,6 +75,28 @@ def _notes(model: SourceModel, device: DeviceProfile) -> Iterator[str]:
     note = embedding_note(model)
     if note is not None:
         yield note
+
+
+def _weight_notes(model: SourceModel, device: DeviceProfile) -> Iterator[str]:
+    if saturates(device):
+        yield _SEVEN_BITS
+    bits = _trained_bits(model)
+    if bits is not None:
+        yield _CARRIED if _carries(model, device) else _ROUNDED_AGAIN
+        if bits == 7 and not saturates(device):
+            yield _TRAINED_FOR_SEVEN
+
+
+def _trained_bits(model: SourceModel) -> float | None:
+    """Of a source whose matrices lie on the quantizer's own grid already, 8 or 7; None where they do not."""
+    stored = model.quantization
+    return stored.bits if stored is not None and stored.lossless == NAME else None
+
+
+def _carries(model: SourceModel, device: DeviceProfile) -> bool:
+    """Whether the source's grid is the one that its weights are put on for this device."""
+    bits = _trained_bits(model)
+    return bits is not None and (bits == 7 or not saturates(device))
 
 
 def saturates(device: DeviceProfile) -> bool:
