@@ -86,7 +86,8 @@ def _is_tied(base: Base, stored: Sequence[str]) -> bool:
     """The output shares the input embedding's weights. A stored one that the configuration ignores does not count."""
     if not base.decodes:
         return False
-    return f"{OUTPUT}.weight" not in stored or base.config.get("tie_word_embeddings") is True
+    own = any(name.rsplit(".", 2)[-2:] == [output, "weight"] for name in stored for output in (OUTPUT, "embed_out"))
+    return not own or base.config.get("tie_word_embeddings") is True
 
 
 def _of_saved(modules: Sequence[str], stored: Sequence[str]) -> Naming:

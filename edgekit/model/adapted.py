@@ -19,6 +19,7 @@ from edgekit.errors import BadAdapter, HubUnreachable, ModelNotFound
 from edgekit.model.companions import companion
 from edgekit.model.config import read_json
 from edgekit.model.heads import Head, exchanged_head
+from edgekit.model.pooling import read_sentence_setup
 from edgekit.model.scratch import Scratch
 from edgekit.model.source import AdapterPart, Merged, SourceModel
 from edgekit.model.tokenizer import TOKENIZER_FILES
@@ -51,8 +52,14 @@ def is_adapter(folder: Path) -> bool:
 
 
 def adapter_part(folder: Path, source: str, revision: str | None, weight: float) -> AdapterPart:
-    files = tuple(Path(name) for name in sorted({*_WITH_THE_ADAPTER, *TOKENIZER_FILES}) if (folder / name).is_file())
-    return AdapterPart(source, folder, files, revision, weight)
+    names = {Path(name) for name in (*_WITH_THE_ADAPTER, *TOKENIZER_FILES) if (folder / name).is_file()}
+    return AdapterPart(source, folder, tuple(sorted({*names, *_sentence_files(folder)})), revision, weight)
+
+
+def _sentence_files(folder: Path) -> tuple[Path, ...]:
+    """What says how an adapter of an encoder is pooled, where sentence-transformers saved it."""
+    setup = read_sentence_setup(folder)
+    return setup.files if setup is not None and setup.encoder.resolve() == folder.resolve() else ()
 
 
 def open_merged(
@@ -133,7 +140,8 @@ class _Prepared:
             _copy(base, name, folder)
         for name in TOKENIZER_FILES:
             _copy(reader, name, folder)
-        _copy(own, "chat_template.jinja", folder)
+        for relative in (Path("chat_template.jinja"), *_sentence_files(own)):
+            _copy(own, relative.as_posix(), folder)
         (folder / "config.json").write_text(json.dumps(self._config(), indent=2) + "\n", encoding="utf-8")
         if weights:
             adapters.write_weights(self.layout, folder, progress)

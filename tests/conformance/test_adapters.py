@@ -154,6 +154,20 @@ def test_an_embedding_model(bases: dict[str, Path], tmp_path: Path) -> None:
     assert model.task == "embedding"
 
 
+def test_an_adapter_saved_by_sentence_transformers_says_how_it_is_pooled(
+    bases: dict[str, Path], tmp_path: Path
+) -> None:
+    config = {"target_modules": ["query"], "task_type": "FEATURE_EXTRACTION"}
+    tiny_adapters.adapter(bases["bert"], tmp_path / "adapter", auto="AutoModel", **config)
+    pooled = tiny_models.tiny_sentence_encoder(tmp_path / "pooled", pooling="cls")
+    for name in ("modules.json", "sentence_bert_config.json", "1_Pooling/config.json"):
+        (tmp_path / "adapter" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "adapter" / name).write_bytes((pooled / name).read_bytes())
+    model = open_model(tmp_path / "adapter")
+    assert (model.task, model.pooling, model.normalize) == ("embedding", "cls", True)
+    assert open_model(tmp_path / "pooled").pooling == "cls"
+
+
 @pytest.mark.parametrize("dora", [False, True])
 def test_convolutions(tmp_path: Path, dora: bool) -> None:
     base = tiny_models.tiny_resnet(tmp_path / "base")
