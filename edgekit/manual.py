@@ -130,7 +130,7 @@ _QAT = """edgekit qat MODEL --for onnx-int8|gguf-Q4_0 --data FILE [--budget TIME
 Quantization-aware training: MODEL learns to answer as it does in float32 while it computes as it will be deployed, bit
 for bit, and is written as an ordinary Hugging Face folder whose weights lie on the deployment's grid, with qat.json:
 the curve, and how much of what rounding took came back, on rows it never saw, with a 95 % interval. `edgekit pack`
-knows such a folder and prefers the type it was trained for. Rows need no labels; at least 160 different ones are needed.
+knows such a folder and prefers the type it was trained for. Rows need no labels; at least 160 different ones do.
 
   --for WHAT            onnx-int8: 8-bit weights and activations (encoders) · gguf-Q4_0: 4-bit blocks (decoders, too)
   --data FILE           .jsonl or .csv: text; text,label; tokens,labels; image,label

@@ -79,19 +79,21 @@ def fine_tuned(
     place: Place,
     progress: Progress,
     *,
-    seven_bits: bool,
+    seven_bits: bool = False,
+    aims: Aims | None = None,
 ) -> Record:
     """Train `model` on `model.training` in the arithmetic of `deployment`, and save it in the new folder `folder` (None
     on every process but the main one).
 
-    `seven_bits` is how int8 weights are kept for CPUs that saturate (ONNX Runtime's reduce_range). UnsupportedModel
-    where the strategy cannot deploy the model or nothing is known of its task; the errors of `edgekit.training`.
+    `seven_bits` is how int8 weights are kept for CPUs that saturate (ONNX Runtime's reduce_range); `aims` are the
+    task's losses and recipe unless given. UnsupportedModel where the strategy cannot deploy the model or nothing is
+    known of its task; the errors of `edgekit.training`.
     """
     from edgekit.torch_model import load_torch
     from edgekit.training.processes import told as told_all
 
     training = checked(model, deployment)
-    aims = aims_for(model.task, deployment)
+    aims = aims or aims_for(model.task, deployment)
     progress.step("read the data")
     taught = lesson(model, training, aims.most_tokens)
     progress.step("load the model")

@@ -20,6 +20,7 @@ from edgekit.progress import Progress, Silent
 from edgekit.qat.aims import DEFAULT_BUDGET_S
 from edgekit.qat.deployed import Deployment
 from edgekit.qat.finetuning import RECORD, Place, Record, checked, fine_tuned
+from edgekit.strategies.distill.aims import Aims
 from edgekit.strategies.onnx.int8 import saturates
 from edgekit.training.workplace import leaving, prepare, workplace_of
 from edgekit.training_data import read_training
@@ -44,6 +45,7 @@ def qat(
     out: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    aims: Aims | None = None,
     task: Task | None = None,
     revision: str | None = None,
     allow_pickle: bool = False,
@@ -74,12 +76,14 @@ def qat(
     workplace = workplace_of(destination)
     place = Place(workplace / "checkpoint", workplace, resume)
     if not state().is_main_process:
-        return Made(destination, fine_tuned(source, deployment, None, place, Silent(), seven_bits=seven_bits))
+        return Made(
+            destination, fine_tuned(source, deployment, None, place, Silent(), seven_bits=seven_bits, aims=aims)
+        )
     with writing(destination, force=force, replaceable=_trained_only) as output:
         prepare(workplace, resume=resume, force=force)
         folder = output.work / "model"
         with leaving(place.checkpoints):
-            record = fine_tuned(source, deployment, folder, place, progress, seven_bits=seven_bits)
+            record = fine_tuned(source, deployment, folder, place, progress, seven_bits=seven_bits, aims=aims)
         written = output.commit(folder)
     shutil.rmtree(workplace, ignore_errors=True)
     return Made(written, record)
