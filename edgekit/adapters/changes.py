@@ -60,7 +60,7 @@ def take_products(merge: Merging, *, kept_tied: bool) -> None:
     for stem, used in users.items():
         old = merge.pieces[f"{stem}.weight"]
         turned = [_is_transposed(merge, each.adapter, parts, old.info) for each, _, parts in used]
-        change = _weight_change(used, turned[0], merge.combination, old.info.shape)
+        change = _weight_change(used, turned, merge.combination, old.info.shape)
         add(merge, _changed(merge, old, change), merge.files[old.info.name])
         for each, module, parts in used:
             if parts.bias:
@@ -85,14 +85,19 @@ def _is_transposed(merge: Merging, adapter: Adapter, parts: Parts, info: TensorI
 
 
 def _weight_change(
-    used: list[tuple[Weighted, str, Parts]], transposed: bool, combination: Combination, shape: tuple[int, ...]
+    used: list[tuple[Weighted, str, Parts]], turned: list[bool], combination: Combination, shape: tuple[int, ...]
 ) -> Change:
+    """Read when the tensor's turn comes, and let go of with it."""
+
     def change(read: Read) -> Step:
-        products = [_product(each.adapter, module, parts, transposed) for each, module, parts in used]
+        products = [
+            _product(each.adapter, module, parts, transposed)
+            for (each, module, parts), transposed in zip(used, turned, strict=True)
+        ]
         weights = [each.weight for each, _, _ in used]
-        adapter, _, parts = used[0][0].adapter, used[0][1], used[0][2]
+        first, _, parts = used[0]
         if parts.magnitude:
-            magnitudes = adapter.store.read(parts.magnitude).reshape(-1)
+            magnitudes = first.adapter.store.read(parts.magnitude).reshape(-1)
             return with_magnitudes(products[0], magnitudes, read, shape)
         if combination == "linear":
             return adding([combined(products, weights)])
