@@ -8,6 +8,7 @@ folder         weights, tokenizer, training.json, report.html: one rename puts i
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +23,11 @@ from edgekit.progress import Progress, Silent
 from edgekit.report import TrainingRecord
 from edgekit.strategies.distill.aims import DEFAULT_BUDGET_S, Aims, aims_for
 from edgekit.strategies.distill.lesson import lesson
-from edgekit.strategies.distill.teaching import RECORD, Place, checked, half_as_deep, opened, trained_student
+from edgekit.strategies.distill.teaching import ANSWERS, RECORD, Place, checked, half_as_deep, opened, trained_student
 from edgekit.training_data import read_training
 
 PAGE = "report.html"
+_CHECKPOINT = "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def distill(
     destination = Path(out) if out is not None else Path(f"{source.name}-student")
     keep_apart(source, destination)
     workplace = destination.absolute().parent / f"{destination.name}.training"
-    place = Place(workplace / "checkpoint", workplace, resume)
+    place = Place(workplace / _CHECKPOINT, workplace, resume)
     if not state().is_main_process:
         record = trained_student(source, None, place, Silent(), aims)
         return Distilled(destination, record)
@@ -117,13 +119,25 @@ def _students_only(out: Path) -> OutputExists | None:
 
 
 def _prepare(workplace: Path, *, resume: bool, force: bool) -> None:
-    """Keep what an interrupted run left only where it is to be continued."""
+    """Keep what an interrupted run left only where it is to be continued; never touch what is somebody else's."""
+    if os.path.lexists(workplace) and not _is_workplace(workplace):
+        raise OutputExists(f"{workplace}, where checkpoints would go, holds something else", "give another --out")
     if workplace.is_dir() and not resume:
         if not force:
             raise OutputExists(
                 f"{workplace} holds what an interrupted training left", "--resume continues it, --force starts anew"
             )
         shutil.rmtree(workplace)
+
+
+def _is_workplace(folder: Path) -> bool:
+    """Whether there is nothing in it but what a training leaves, whole or half written."""
+    own = (_CHECKPOINT, ANSWERS)
+    return (
+        folder.is_dir()
+        and not folder.is_symlink()
+        and all(each.name.lstrip(".").startswith(own) for each in folder.iterdir())
+    )
 
 
 @contextmanager

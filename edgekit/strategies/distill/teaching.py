@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgekit.training.loop import Recipe, Trained
 
 RECORD = "training.json"
+ANSWERS = "answers"
 _IMPORTANCE_BATCHES = 8
 
 
@@ -137,7 +138,7 @@ def _remembered(
         temperature=aims.temperature,
     )
     return TeacherCache.build(
-        place.scratch / "teacher", module, taught.examples, kept,
+        place.scratch / ANSWERS, module, taught.examples, kept,
         batch_size=aims.batch_size, pad=taught.pad, progress=progress,
     )  # fmt: skip
 
