@@ -100,26 +100,44 @@ def fine_tuned(
     teacher = load_torch(model)
     scratch = place.scratch / "deployed"
     kinds = told_all(lambda: kinds_for(deployment, model, teacher, scratch, progress, seven_bits=seven_bits))
-    student, plain = copy.deepcopy(teacher), copy.deepcopy(teacher)
-    for each in (student, plain):
-        attach(each, kinds)
-    losses = (*told(aims, model, same_width=True), f"computed as {deployment}{' in 7 bits' if seven_bits else ''}")
-    recipe = _recipe(aims, training, losses)
+    student = copy.deepcopy(teacher)
+    attach(student, kinds)
+    arithmetic = f"computed as {deployment}{' in 7 bits' if seven_bits else ''}"
+    recipe = _recipe(aims, training, (*told(aims, model, same_width=True), arithmetic))
     trained = _trained(student, model, teacher, taught, aims, recipe, place, progress)
     settle(student, kinds)
+    plain = copy.deepcopy(teacher)
+    attach(plain, kinds)
     found = told_all(lambda: recovery(model, teacher, plain, student, taught, progress))
     detach(student)
-    record = Record(
+    record = _record(deployment, seven_bits, model, kinds, taught, recipe, trained, found)
+    if folder is not None:
+        _save(student, model, folder, record, kinds)
+    return record
+
+
+def _record(
+    deployment: Deployment,
+    seven_bits: bool,
+    model: SourceModel,
+    kinds: Mapping[str, Kind],
+    taught: Lesson,
+    recipe: Recipe,
+    trained: Trained,
+    found: Recovery,
+) -> Record:
+    assert model.training is not None
+    return Record(
         deployment=deployment,
-        seven_bits=seven_bits and deployment == "onnx-int8",
+        seven_bits=seven_bits,
         source=model.source,
         layers=dict(Counter(kinds.values())),
-        origin=training.origin,
-        rows=len(training),
+        origin=model.training.origin,
+        rows=len(model.training),
         train_rows=len(taught.parts.train),
         validation_rows=len(taught.parts.validation),
         held_out_rows=len(taught.parts.held_out),
-        losses=losses,
+        losses=tuple(recipe.objective.split("; ")),
         recipe={name: value for name, value in recipe.as_dict().items() if name != "objective"},
         curve=tuple(vars(point) for point in trained.curve),
         best_step=trained.best_step,
@@ -131,9 +149,6 @@ def fine_tuned(
         machine=f"{detect(measure=False).soc}, {trained.precision}",
         recovered=found,
     )
-    if folder is not None:
-        _save(student, model, folder, record, kinds)
-    return record
 
 
 def checked(model: SourceModel, deployment: Deployment) -> Training:
