@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgekit.model import from_torch, open_model
     from edgekit.packer import Packed, pack, plan
     from edgekit.planner import Plan
+    from edgekit.pruning import Amounts, Pruned, prune
     from edgekit.report import Report
     from edgekit.revalidate import validate
     from edgekit.running import run
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Amounts": "pruning",
     "Comparison": "comparison",
     "DeviceProfile": "device",
     "EdgekitError": "errors",
@@ -41,6 +43,7 @@ _HOMES = {
     "Packed": "packer",
     "Plan": "planner",
     "Preferences": "limits",
+    "Pruned": "pruning",
     "Report": "report",
     "check_profile": "device",
     "compare": "comparing",
@@ -53,12 +56,14 @@ _HOMES = {
     "pack": "packer",
     "plan": "packer",
     "profiles": "device",
+    "prune": "pruning",
     "run": "running",
     "validate": "revalidate",
     "verify": "bundle",
 }
 
 __all__ = [
+    "Amounts",
     "Comparison",
     "DeviceProfile",
     "EdgekitError",
@@ -67,6 +72,7 @@ __all__ = [
     "Packed",
     "Plan",
     "Preferences",
+    "Pruned",
     "Report",
     "check_profile",
     "compare",
@@ -79,6 +85,7 @@ __all__ = [
     "pack",
     "plan",
     "profiles",
+    "prune",
     "run",
     "validate",
     "verify",

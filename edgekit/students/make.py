@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import copy
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import UnsupportedModel, VocabularyMismatch
-from edgekit.model import SourceModel, StudentSpec, open_model
+from edgekit.model import SourceModel, StudentSpec, Task, open_model
 from edgekit.progress import Progress
 from edgekit.resources import sample_text
 from edgekit.students.cutting import cut, module_family
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgekit.training.batches import Batch
+
+_CLASSIFIERS: Mapping[Task, str] = {
+    "text-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+}
 
 
 def student_of(
@@ -38,7 +44,7 @@ def student_of(
     UsageError for a shape that is larger than the teacher or does not divide, UnsupportedModel for an unknown family.
     """
     if spec.given is not None:
-        return given_student(teacher, spec.given)
+        return given_student(teacher, spec.given, seed)
     family, source = module_family(module)
     target = resolved(source, family, spec)
     layers = layers_to_keep(module, target.layers)
@@ -49,26 +55,53 @@ def student_of(
     return cut(module, target, choice(source, target, family, scores, layers))
 
 
-def given_student(teacher: SourceModel, given: str) -> nn.Module:
-    """A smaller model of the same task, labels and tokenizer, loaded.
+def given_student(teacher: SourceModel, given: str, seed: int = 0) -> nn.Module:
+    """A smaller model with the teacher's tokenizer, loaded; a bare encoder gets the teacher's labels, with a layer for
+    them that is drawn by the seed.
 
     VocabularyMismatch unless both turn the same texts into the same ids; UnsupportedModel where it does not answer as
-    the teacher does.
+    the teacher does, or is no smaller.
     """
     from edgekit.torch_model import load_torch
 
-    student = open_model(given, task=teacher.task)
-    if student.labels != teacher.labels:
+    student = open_model(given)
+    is_bare = student.task == "embedding" and teacher.task in _CLASSIFIERS
+    if not is_bare and student.task != teacher.task:
+        student = open_model(given, task=teacher.task)
+    if not is_bare and student.labels != teacher.labels:
         raise UnsupportedModel(
             f"{given} tells {len(student.labels)} labels apart ({', '.join(student.labels[:3])}, ...), the teacher"
             f" {len(teacher.labels)} ({', '.join(teacher.labels[:3])}, ...)",
-            "give a model of the same labels, or let a student be cut from the teacher",
+            "give a model of the same labels, its encoder alone, or let a student be cut from the teacher",
         )
     check_same_tokens(teacher, student)
     module = load_torch(student)
-    if teacher.parameters and sum(each.numel() for each in module.parameters()) > teacher.parameters:
-        raise UnsupportedModel(f"{given} is larger than its teacher", "give a smaller model")
+    if is_bare:
+        module = _with_labels(module, teacher, seed)
+    parameters = sum(each.numel() for each in module.parameters())
+    if parameters >= teacher.parameters > 0:
+        raise UnsupportedModel(
+            f"{given} has {parameters:,} parameters, its teacher {teacher.parameters:,}", "give a smaller model"
+        )
     return module
+
+
+def _with_labels(encoder: nn.Module, teacher: SourceModel, seed: int) -> nn.Module:
+    """A classifier of the teacher's labels on top of `encoder`."""
+    import torch
+    import transformers
+
+    config: Any = copy.deepcopy(encoder.config)
+    config.id2label = dict(enumerate(teacher.labels))
+    config.label2id = {label: index for index, label in enumerate(teacher.labels)}
+    config.problem_type = teacher.config.get("problem_type")
+    build = getattr(transformers, _CLASSIFIERS[teacher.task])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made: Any = build.from_config(config, attn_implementation="eager", dtype=torch.float32)
+    made.base_model.load_state_dict(encoder.state_dict(), strict=False)  # a pooler is drawn with the rest of the top
+    classifier: nn.Module = made.eval()
+    return classifier
 
 
 def check_same_tokens(teacher: SourceModel, student: SourceModel) -> None:

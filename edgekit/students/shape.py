@@ -177,6 +177,9 @@ def shaped(model: SourceModel, spec: StudentSpec) -> SourceModel:
     Pure, but for a given model, whose headers are opened. Its folder and tokenizer are the source's.
     """
     if spec.given is not None:
+        given = open_model(spec.given)
+        if model.labels and not given.labels:  # an encoder, which is given the teacher's
+            return replace(given, task=model.task, kind=model.kind, labels=model.labels, training=model.training)
         return replace(open_model(spec.given, task=model.task), training=model.training)
     family = family_of(model.model_type)
     target = resolved(shape_of(model.config, family), family, spec)

@@ -79,6 +79,28 @@ def test_a_given_model_with_the_same_tokenizer_is_taken_as_it_is(tmp_path: Path)
     assert shaped(teacher.model, spec).parameters == sum(each.numel() for each in student.parameters())
 
 
+@pytest.mark.parametrize("family", ["bert classifier", "bert tagger"])
+def test_a_given_encoder_gets_the_labels_of_its_teacher(family: str, tmp_path: Path) -> None:
+    teacher = teacher_of(family, tmp_path / "teacher")
+    folder = tiny_models.tiny_bert(tmp_path / "small", num_hidden_layers=1)
+    assert teacher.model.folder is not None
+    shutil.copyfile(teacher.model.folder / "tokenizer.json", folder / "tokenizer.json")
+    spec = StudentSpec(given=str(folder))
+    made = [student_of(teacher.model, teacher.module, spec, [], seed=seed) for seed in (1, 1, 2)]
+    answers = [teacher.outputs(each) for each in made]
+    assert answers[0].shape == teacher.outputs().shape
+    assert torch.equal(answers[0], answers[1])
+    assert not torch.equal(answers[0], answers[2])
+    stored = load_torch(open_model(folder)).state_dict()
+    kept = made[0].base_model.state_dict()  # type: ignore[union-attr, operator]
+    assert all(torch.equal(kept[name], each) for name, each in stored.items())
+    opened = open_model(written(made[0], teacher.model, tmp_path / "student"))
+    assert (opened.task, opened.labels) == (teacher.model.task, teacher.model.labels)
+    assert torch.equal(teacher.outputs(load_torch(opened)), answers[0])
+    told = shaped(teacher.model, spec)
+    assert (told.task, told.labels) == (teacher.model.task, teacher.model.labels)
+
+
 def test_a_given_model_that_reads_otherwise_is_refused_with_the_first_difference(tmp_path: Path) -> None:
     teacher = teacher_of("bert", tmp_path / "teacher")
     folder = smaller(teacher, tmp_path / "small", num_hidden_layers=1)
@@ -108,7 +130,7 @@ def test_a_given_model_that_tells_other_labels_apart_is_refused(tmp_path: Path) 
 def test_a_given_model_is_no_larger_than_its_teacher(tmp_path: Path) -> None:
     teacher = teacher_of("bert", tmp_path / "teacher")
     folder = smaller(teacher, tmp_path / "large", num_hidden_layers=3)
-    with pytest.raises(UnsupportedModel, match="larger than its teacher"):
+    with pytest.raises(UnsupportedModel, match="parameters, its teacher"):
         student_of(teacher.model, teacher.module, StudentSpec(given=str(folder)), [])
 
 
