@@ -91,6 +91,13 @@ def test_only_the_main_process_writes_and_both_resume(tmp_path: Path, two: Runs)
         close(folder / f"weights-{rank}.st", tmp_path / f"weights-{rank}.st", 0.0)
 
 
+def test_the_teacher_is_asked_by_the_main_process_and_read_by_both(two: Runs) -> None:
+    _, both = two
+    assert both[0]["asked"] > 1
+    assert both[1]["asked"] == 0
+    assert both[0]["read"] == both[1]["read"] != 0
+
+
 def test_a_process_without_a_share_of_the_batch_takes_part(tmp_path: Path) -> None:
     """One example a step: the second process has none of it, and the gradient is the first one's."""
     recipe = {**RECIPE, "batch_size": 1, "steps": 5}
