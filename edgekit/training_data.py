@@ -9,6 +9,7 @@ from edgekit.evaluation import EvalSet, read_eval
 from edgekit.model import SourceModel, StudentSpec, Training
 from edgekit.strategies.distill.aims import DEFAULT_BUDGET_S
 from edgekit.strategies.distill.lesson import evenly, parted
+from edgekit.strategies.distill.teaching import check_teachable
 
 _MOST_MEASURED = 1000
 """Held-out rows that a bundle is measured on: each is answered by the original too."""
@@ -24,9 +25,10 @@ def read_training(
 ) -> Training:
     """The rows of a .jsonl or .csv file, with the columns of an eval file; labels are optional.
 
-    Raises NoData where there are no rows, TooLittleData (with how many are needed), LabelMismatch where labels are not
-    the model's, and BadEvalData for what cannot be read.
+    Raises UnsupportedModel where no student is trained for such a model, NoData where there are no rows, TooLittleData
+    (with how many are needed), LabelMismatch where labels are not the model's, and BadEvalData for what cannot be read.
     """
+    check_teachable(model)
     if not path.is_file():
         raise NoData(f"cannot read {path}: no such file", "give a .jsonl or .csv file; rows need no labels")
     if _is_blank(path):

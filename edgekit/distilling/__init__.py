@@ -8,14 +8,11 @@ folder         weights, tokenizer, training.json, report.html: one rename puts i
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgekit.errors import Interrupted, OutputExists
+from edgekit.errors import OutputExists
 from edgekit.model import SourceModel, StudentSpec, Task, open_model
 from edgekit.model.apart import keep_apart
 from edgekit.output import writing
@@ -23,11 +20,11 @@ from edgekit.progress import Progress, Silent
 from edgekit.report import TrainingRecord
 from edgekit.strategies.distill.aims import DEFAULT_BUDGET_S, Aims, aims_for
 from edgekit.strategies.distill.lesson import lesson
-from edgekit.strategies.distill.teaching import ANSWERS, RECORD, Place, checked, half_as_deep, opened, trained_student
+from edgekit.strategies.distill.teaching import RECORD, Place, checked, half_as_deep, opened, trained_student
+from edgekit.training.workplace import CHECKPOINT, leaving, prepare, workplace_of
 from edgekit.training_data import read_training
 
 PAGE = "report.html"
-_CHECKPOINT = "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -80,15 +77,15 @@ def distill(
     aims = aims if temperature is None else replace(aims, temperature=temperature)
     destination = Path(out) if out is not None else Path(f"{source.name}-student")
     keep_apart(source, destination)
-    workplace = destination.absolute().parent / f"{destination.name}.training"
-    place = Place(workplace / _CHECKPOINT, workplace, resume)
+    workplace = workplace_of(destination)
+    place = Place(workplace / CHECKPOINT, workplace, resume)
     if not state().is_main_process:
         record = trained_student(source, None, place, Silent(), aims)
         return Distilled(destination, record)
     with writing(destination, force=force, replaceable=_students_only) as output:
-        _prepare(workplace, resume=resume, force=force)
+        prepare(workplace, resume=resume, force=force)
         folder = output.work / "student"
-        with _leaving(place.checkpoints):
+        with leaving(place.checkpoints):
             record = trained_student(source, folder, place, progress, aims)
             record = _compared(source, folder, record, aims, progress)
         progress.step("write the student")
@@ -116,41 +113,6 @@ def _students_only(out: Path) -> OutputExists | None:
     if (out / RECORD).is_file():
         return None
     return OutputExists(f"{out} exists and is not a student", "--force replaces students only; give another --out")
-
-
-def _prepare(workplace: Path, *, resume: bool, force: bool) -> None:
-    """Keep what an interrupted run left only where it is to be continued; never touch what is somebody else's."""
-    if os.path.lexists(workplace) and not _is_workplace(workplace):
-        raise OutputExists(f"{workplace}, where checkpoints would go, holds something else", "give another --out")
-    if workplace.is_dir() and not resume:
-        if not force:
-            raise OutputExists(
-                f"{workplace} holds what an interrupted training left", "--resume continues it, --force starts anew"
-            )
-        shutil.rmtree(workplace)
-
-
-def _is_workplace(folder: Path) -> bool:
-    """Whether there is nothing in it but what a training leaves, whole or half written."""
-    own = (_CHECKPOINT, ANSWERS)
-    return (
-        folder.is_dir()
-        and not folder.is_symlink()
-        and all(each.name.lstrip(".").startswith(own) for each in folder.iterdir())
-    )
-
-
-@contextmanager
-def _leaving(checkpoints: Path) -> Iterator[None]:
-    """An interrupt says where the last checkpoint is, if there is one by then."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not checkpoints.exists():
-            raise
-        raise Interrupted(
-            f"interrupted; the last checkpoint is in {checkpoints}", "--resume continues from it"
-        ) from None
 
 
 def _compared(

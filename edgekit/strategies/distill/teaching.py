@@ -19,6 +19,7 @@ from edgekit.strategies.distill.saving import save_folder
 from edgekit.strategies.distill.words import duration_told, shape_told
 from edgekit.students.families import family_of
 from edgekit.students.shape import shape_of
+from edgekit.training.workplace import ANSWERS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from edgekit.training.loop import Recipe, Trained
 
 RECORD = "training.json"
-ANSWERS = "answers"
 _IMPORTANCE_BATCHES = 8
 
 
@@ -87,13 +87,18 @@ def trained_student(
     return record
 
 
-def checked(teacher: SourceModel) -> Training:
-    """The teacher's training, with a student asked for; UnsupportedModel where none can be made of this teacher."""
+def check_teachable(teacher: SourceModel) -> None:
+    """UnsupportedModel for a format or task that no student is trained for."""
     if teacher.format != "hf" or teacher.task not in AIMS:
         kind = f"a model of format {teacher.format}" if teacher.format != "hf" else f"a model for {teacher.task}"
         raise UnsupportedModel(
             f"{teacher.name}: no student is trained for {kind}", f"bring a Hugging Face folder for {', '.join(AIMS)}"
         )
+
+
+def checked(teacher: SourceModel) -> Training:
+    """The teacher's training, with a student asked for; UnsupportedModel where none can be made of this teacher."""
+    check_teachable(teacher)
     if teacher.training is None:
         raise NoData(f"there is nothing to train a student of {teacher.name} on", "give --data a file with rows")
     if teacher.training.student is None:
