@@ -85,11 +85,12 @@ def pruned_text(record: PruningRecord) -> str:
         for each in record.after
     ]
     gained = [
-        (each.name, show(each.teacher, each.unit), show(each.student, each.unit), _told(each)) for each in record.gained
+        (each.name, show(each.teacher, each.unit), show(each.student, each.unit), _told(each), _interval(each))
+        for each in record.gained
     ]
     gained += [
         (f"deflated, {each.stored_as}", show(each.before_bytes, "bytes"), show(each.after_bytes, "bytes"),
-         show(each.before_bytes / max(1, each.after_bytes), "x"))
+         show(each.before_bytes / max(1, each.after_bytes), "x"), "")
         for each in record.compressed
     ]  # fmt: skip
     facts = {
@@ -108,7 +109,7 @@ def pruned_text(record: PruningRecord) -> str:
             "",
             fitted(("against the whole model", "cut", "recovered", "95 % interval"), lost, REPORT_COLUMNS),
             "",
-            fitted(("gained", "whole", "pruned", "whole / pruned"), gained, REPORT_COLUMNS),
+            fitted(("gained", "whole", "pruned", "whole / pruned", "95 % interval"), gained, REPORT_COLUMNS),
             "",
             *(paragraph(f"{name:13} {fact}", " " * 14, REPORT_COLUMNS) for name, fact in facts.items()),
             *(paragraph(f"note: {note}", "  ", REPORT_COLUMNS) for note in record.remarks),
