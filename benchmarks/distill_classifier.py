@@ -1,6 +1,6 @@
 """A classifier of Debian's packages by section, and a student of a third of its layers: what is lost in accuracy.
 
-    python benchmarks/distill_classifier.py [--budget 15min] [--teacher-budget 15min] [--sections 12] [--json FILE]
+    python benchmarks/distill_classifier.py [--budget 8min] [--teacher-budget 10min] [--sections 12] [--json FILE]
 
 The labels are the packages' own Section fields, the texts their synopses. The teacher is all-MiniLM-L6-v2 with a head,
 trained on the labels. Its student is `edgekit distill`'s; the rival has the same layers of that teacher and the same
@@ -46,8 +46,8 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def given(words: Sequence[str] | None) -> Any:
     arguments = parser(__doc__)
-    arguments.add_argument("--budget", type=seconds, default=900.0, metavar="TIME", help="of each student (15min)")
-    arguments.add_argument("--teacher-budget", type=seconds, default=900.0, metavar="TIME", help="(15min)")
+    arguments.add_argument("--budget", type=seconds, default=480.0, metavar="TIME", help="of each student (8min)")
+    arguments.add_argument("--teacher-budget", type=seconds, default=600.0, metavar="TIME", help="its (10min)")
     arguments.add_argument("--layers", type=at_least(1), default=2, metavar="N", help="the student's (default 2)")
     arguments.add_argument("--sections", type=at_least(2), default=12, metavar="N", help="the largest (default 12)")
     arguments.add_argument("--rows", type=at_least(200), default=10**9, metavar="N", help="to train on (default all)")

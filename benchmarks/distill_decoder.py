@@ -1,7 +1,7 @@
 """A small language model's student of half its layers: perplexity beside its teacher's, and beside the same student
 trained from random weights for as long.
 
-    EDGEKIT_TINYLM=DIR python benchmarks/distill_decoder.py [--budget 10min] [--rows N] [--json FILE]
+    EDGEKIT_TINYLM=DIR python benchmarks/distill_decoder.py [--budget 8min] [--rows N] [--json FILE]
 
 DIR holds a model of Python code with eval.txt, held-out text beside it. Training text is Python's own library, without
 the files that share lines with eval.txt. The student is `edgekit distill`'s; the one from random weights learns the
@@ -50,8 +50,8 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def given(words: Sequence[str] | None) -> Any:
     arguments = parser(__doc__)
-    arguments.add_argument("--budget", type=seconds, default=600.0, metavar="TIME", help="of each student (10min)")
-    arguments.add_argument("--rows", type=at_least(200), default=8000, metavar="N", help="to train on (default 8000)")
+    arguments.add_argument("--budget", type=seconds, default=480.0, metavar="TIME", help="of each student (8min)")
+    arguments.add_argument("--rows", type=at_least(200), default=5000, metavar="N", help="to train on (default 5000)")
     arguments.add_argument("--windows", type=at_least(2), default=10**9, metavar="N", help="held out (default all)")
     arguments.add_argument("--teacher", metavar="DIR", help="instead of EDGEKIT_TINYLM")
     return arguments.parse_args(words)

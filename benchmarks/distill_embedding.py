@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2 taught to a student of 3 layers on Debian's package descriptions, without labels: how much faster
 it is and how close to its teacher, beside the same student begun with random weights, and beside layers merely dropped.
 
-    python benchmarks/distill_embedding.py [--budget 20min] [--layers 3] [--rows N] [--held-out 1000] [--json FILE]
+    python benchmarks/distill_embedding.py [--budget 10min] [--layers 3] [--rows N] [--held-out 1000] [--json FILE]
 
 Both trainings are `edgekit distill`'s, with the same losses and the same time. Packages of every tenth source are kept
 from edgekit, and everything is measured on their descriptions. All of it in a few minutes, to see that it works:
@@ -47,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def given(words: Sequence[str] | None) -> Any:
     arguments = parser(__doc__)
-    arguments.add_argument("--budget", type=seconds, default=1200.0, metavar="TIME", help="of a training (20min)")
+    arguments.add_argument("--budget", type=seconds, default=600.0, metavar="TIME", help="of each training (10min)")
     arguments.add_argument("--layers", type=at_least(1), default=3, metavar="N", help="the student's (default 3)")
     arguments.add_argument("--rows", type=at_least(200), default=10**9, metavar="N", help="to train on (default all)")
     arguments.add_argument("--held-out", type=at_least(20), default=1000, metavar="N", help="texts (default 1000)")
