@@ -28,8 +28,7 @@ from edgekit.report import Compared
 from edgekit.strategies.distill.aims import AIMS, aims_for
 from edgekit.strategies.distill.lesson import Lesson, lesson
 from edgekit.strategies.distill.saving import save_folder
-from edgekit.students.families import family_of
-from edgekit.students.shape import Shape, shape_of
+from edgekit.students.shape import Shape, stored_shape
 from edgekit.training_data import read_training
 
 if TYPE_CHECKING:
@@ -98,12 +97,11 @@ def prune(
 
 
 def _checked(source: SourceModel, amounts: Amounts) -> tuple[Shape, Shape]:
-    """The shape, and the one that is left. Nothing is read but the configuration."""
+    """The shape, and the one that is left. Nothing is read but configuration and headers."""
     if source.format != "hf" or source.task not in AIMS:
         kind = f"a model of format {source.format}" if source.format != "hf" else f"a model for {source.task}"
         raise UnsupportedModel(f"{source.name}: {kind} is not pruned", f"bring a folder for {', '.join(AIMS)}")
-    family = family_of(source.model_type)
-    shape = shape_of(source.config, family)
+    family, shape = stored_shape(source)
     return shape, shape if amounts.unstructured else target_of(shape, family, amounts)
 
 

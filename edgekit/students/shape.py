@@ -64,6 +64,20 @@ def shape_of(config: Mapping[str, Any], family: Family) -> Shape:
     return shape
 
 
+def stored_shape(model: SourceModel) -> tuple[Family, Shape]:
+    """The family and the shape of a model; BadModel where its configuration tells other layers than it has weights of.
+
+    UnsupportedModel for a family that is not known.
+    """
+    family = family_of(model.model_type)
+    shape = shape_of(model.config, family)
+    places = (place_of(family, tensor.name, len(tensor.shape)) for tensor in model.tensors)
+    stored = 1 + max((place.layer for place in places if place is not None and place.layer is not None), default=-1)
+    if stored != shape.layers:
+        raise BadModel(f"config.json: {family.keys.layers} is {shape.layers}, the weights are of {stored} layers")
+    return family, shape
+
+
 def _size(config: Mapping[str, Any], key: str) -> int:
     value = config.get(key)
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
@@ -181,8 +195,8 @@ def shaped(model: SourceModel, spec: StudentSpec) -> SourceModel:
         if model.labels and not given.labels:  # an encoder, which is given the teacher's
             return replace(given, task=model.task, kind=model.kind, labels=model.labels, training=model.training)
         return replace(open_model(spec.given, task=model.task), training=model.training)
-    family = family_of(model.model_type)
-    target = resolved(shape_of(model.config, family), family, spec)
+    family, source = stored_shape(model)
+    target = resolved(source, family, spec)
     config = {**model.config, **settings(model.config, family, target)}
     config.pop("quantization_config", None)
     if "pruned_heads" in config:  # JSON knows no other keys

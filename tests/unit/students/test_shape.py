@@ -161,6 +161,14 @@ def test_configurations_that_tell_no_shape_are_refused(config: dict[str, object]
         shape_of(config, ENCODER)
 
 
+@pytest.mark.parametrize("layers", [1, 3, 10**12])
+def test_layers_without_weights_or_weights_without_layers_are_refused(layers: int) -> None:
+    model = planned(LLAMA)
+    told = replace(model, config=LLAMA | {"num_hidden_layers": layers})
+    with pytest.raises(BadModel, match=f"num_hidden_layers is {layers}, the weights are of 2 layers"):
+        shaped(told, StudentSpec(heads=2))
+
+
 def test_heads_that_do_not_divide_their_model_are_refused() -> None:
     with pytest.raises(BadModel, match="do not divide"):
         shape_of(BERT | {"num_attention_heads": 5}, ENCODER)
