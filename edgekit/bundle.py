@@ -235,6 +235,7 @@ def _draft(
             tools=_tools(),
             created_utc=created_utc,
             merged=_merged_from(brought),
+            trained_on=None if artifact.training is None else artifact.training.origin,
         ),
         limits=_limits(model, limits),
     )

@@ -179,7 +179,9 @@ class MergedFrom(_Strict):
 
 
 class Provenance(_Strict):
-    """`merged` is there where the source was an adapter; `source_sha256` is then over its and the base's digests."""
+    """`merged` is there where the source was an adapter; `source_sha256` is then over its and the base's digests.
+    `trained_on` names the rows where what was packed is a student, trained to answer as the source does.
+    """
 
     source: str
     revision: str | None
@@ -188,6 +190,7 @@ class Provenance(_Strict):
     tools: dict[str, str]
     created_utc: str
     merged: MergedFrom | None = None
+    trained_on: str | None = None
 
 
 class Manifest(_Strict):

@@ -16,7 +16,7 @@ from edgekit.costs import Setting
 from edgekit.costs.rates import default_threads
 from edgekit.device import DeviceProfile, load_profile
 from edgekit.errors import EdgekitError, WrongOriginal
-from edgekit.evaluation import read_eval
+from edgekit.evaluation import EvalSet, read_eval
 from edgekit.limits import Limits, Preferences
 from edgekit.manifest import Manifest, from_home
 from edgekit.model import SourceModel, open_model, source_sha256
@@ -81,7 +81,7 @@ def validate(
             folder, source, original, manifest.engine, there, baseline, answers, place, goldens=True, limit=limit
         )
         candidate = offered(manifest.strategy, source, as_timed(setting, examined))
-        notes = candidate.notes if candidate is not None else ()
+        notes = (*_student_notes(manifest, data), *(candidate.notes if candidate is not None else ()))
         report = findings.build_report(manifest, examined, candidate, profile, limits, folder, notes, created_utc)
         if place.kind == "local":
             report = remembered("validate", report, manifest, source, setting, here, examined, past)
@@ -114,8 +114,20 @@ def _limits(manifest: Manifest, profile: DeviceProfile) -> Limits:
     return replace(limits, max_ram_bytes=min(limits.max_ram_bytes, profile.ram_budget_bytes))
 
 
+def _student_notes(manifest: Manifest, data: EvalSet | None) -> tuple[str, ...]:
+    """A student knows what it was trained on: other inputs say less of what an app will see."""
+    trained_on = manifest.provenance.trained_on
+    if trained_on is None or data is not None:
+        return ()
+    return (f"a student, trained on {trained_on}: without --eval rows like those it is asked what it never learnt",)
+
+
 def _baseline(manifest: Manifest, source: SourceModel, setting: Setting, scratch: Path) -> Path | None:
-    """The fp32 model for the bundle's engine, made again to be timed against; None where the engine has none."""
+    """The fp32 model for the bundle's engine, made again to be timed against; None where the engine has none, and of a
+    student, whose weights are nowhere but in the bundle.
+    """
+    if manifest.provenance.trained_on is not None:
+        return None
     for each in planner.propose(source, setting):
         if isinstance(each, Candidate) and each.engine == manifest.engine and each.faithfulness >= FP32_BITS:
             if each.label == manifest.strategy:

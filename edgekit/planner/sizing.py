@@ -26,6 +26,8 @@ _WIDTH_STEP = 64
 _LEAST_WIDTH = 128
 # Half and a third of the layers is what distilled encoders and decoders were published with.
 _LEAST_DEPTH_SHARE = 1 / 3
+# A wrapper, goldens, the report with its curves: about 200 kB.
+_BESIDE_BYTES = 256 * 2**10
 
 
 def fitting_spec(model: SourceModel, setting: Setting, limits: Limits, preferences: Preferences) -> StudentSpec:
@@ -107,8 +109,17 @@ class _Sizing:
         return [each for each in quantized if each.engine == engine] or quantized
 
     def _over(self, candidate: Candidate) -> list[Held]:
-        held = held_limits(candidate, self.setting, self.limits)
+        held = (self._whole(each) for each in held_limits(candidate, self.setting, self.limits))
         return [each for each in held if _overshoot(each) > 0]
+
+    def _whole(self, held: Held) -> Held:
+        """The limit on disk is on the bundle, the estimate of its model file: with room for what stands beside it."""
+        if held.name != "disk":
+            return held
+        text = self.model.text
+        tokenizer = text.tokenizer_json.stat().st_size if text is not None and text.tokenizer_json is not None else 0
+        beside, size = _BESIDE_BYTES + tokenizer, held.estimate
+        return replace(held, estimate=replace(size, low=size.low + beside, high=size.high + beside))
 
 
 def _expected(held: Held) -> float:

@@ -1,0 +1,137 @@
+"""Where nothing fits by quantizing alone, a student is trained, packed and proven against its teacher."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fixtures import tiny_models
+from fixtures.packing import LOOSE, everything_below
+from fixtures.teaching import write_rows
+
+import edgekit
+from edgekit.errors import DoesNotFit, LimitMissed, NoData, NoStudentFits
+from edgekit.limits import Limits
+from edgekit.model import StudentSpec
+from edgekit.plan_table import plan_text
+from edgekit.planner import Plan
+
+pytestmark = pytest.mark.engines
+
+DEVICE = "intel-n100"
+ASKED = replace(LOOSE, max_drop=1.0, min_agreement=0.0)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Large enough that the model file is most of the bundle."""
+    shape = {"num_hidden_layers": 6, "hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 3}
+    return tiny_models.tiny_bert_classifier(tmp_path_factory.mktemp("teacher") / "teacher", **shape)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl")
+
+
+def planned(teacher: Path, rows: Path | None, **options: object) -> Plan:
+    return edgekit.plan(teacher, DEVICE, data_file=rows, history="none", **options)  # type: ignore[arg-type]
+
+
+def too_small_for_the_source(teacher: Path) -> Limits:
+    """A limit on the bundle that no quantized form of the source can hold, even its file alone."""
+    made = planned(teacher, None)
+    return replace(ASKED, max_disk_bytes=int(min(each.disk_bytes.low for each in made.candidates)) - 1)
+
+
+def test_a_student_is_planned_only_where_nothing_else_fits(teacher: Path, rows: Path) -> None:
+    easy = planned(teacher, rows)
+    assert [each.label for each in easy.candidates] == ["onnx-int8", "onnx-fp32"]
+    assert "distill: a quantized candidate fits, so that no student is needed" in plan_text(easy)
+    tight = planned(teacher, rows, limits=too_small_for_the_source(teacher))
+    assert tight.candidates[0].label.startswith("distill onnx-int8 layers=")
+    told = " ".join(plan_text(tight).split())
+    assert "every figure is estimated from its shape" in told
+    assert "trained for up to 20 min on rows.jsonl (200 rows)" in told
+    assert "--min-agreement 0.9" not in told  # asked for otherwise
+    assert "--min-agreement 0.9" in " ".join(plan_text(planned(teacher, rows, strategy="distill")).split())
+
+
+def test_asked_for_by_name_it_is_planned_all_the_same(teacher: Path, rows: Path) -> None:
+    by_name = planned(teacher, rows, strategy="distill")
+    assert [each.label for each in by_name.candidates] == ["distill onnx-int8 layers=3", "distill onnx-fp32 layers=3"]
+    one = planned(teacher, rows, strategy="distill-onnx-int8", student=StudentSpec(layers=2))
+    assert [each.label for each in one.candidates] == ["distill onnx-int8 layers=2"]
+    given = planned(teacher, rows, student=StudentSpec(layers=2))  # not needed, though its shape was told
+    assert [each.label for each in given.candidates] == ["onnx-int8", "onnx-fp32"]
+
+
+def test_without_rows_no_student_can_be_asked_for(teacher: Path) -> None:
+    for options in ({"strategy": "distill"}, {"student": StudentSpec(layers=2)}):
+        with pytest.raises(NoData, match="give --data FILE"):
+            planned(teacher, None, **options)
+
+
+def test_a_budget_that_no_student_meets_is_refused_with_the_smallest(teacher: Path, rows: Path, tmp_path: Path) -> None:
+    limits = replace(ASKED, max_disk_bytes=2000)
+    made = planned(teacher, rows, limits=limits)
+    assert not made.candidates
+    assert "the smallest, 2 of 6 layers" in " ".join(plan_text(made).split())
+    with pytest.raises(NoStudentFits, match="the smallest, 2 of 6 layers, 128 wide \\(from 192\\)"):
+        edgekit.pack(teacher, DEVICE, data_file=rows, limits=limits, out=tmp_path / "out", history="none")
+    with pytest.raises(DoesNotFit):
+        edgekit.pack(teacher, DEVICE, limits=limits, out=tmp_path / "out", history="none")
+    assert everything_below(tmp_path) == []
+
+
+def test_the_student_is_packed_and_proven_against_its_teacher(teacher: Path, rows: Path, tmp_path: Path) -> None:
+    limits = too_small_for_the_source(teacher)
+    packed = edgekit.pack(
+        teacher, DEVICE, data_file=rows, budget_s=8, limits=limits, out=tmp_path / "out", history="none"
+    )
+    report, manifest = packed.report, packed.manifest
+    assert report.status == "passed"
+    assert manifest.strategy.startswith("distill onnx-int8 layers=")
+    assert manifest.name == report.model == teacher.name
+    assert manifest.provenance.source == str(teacher)
+    assert manifest.provenance.trained_on == "rows.jsonl (200 rows)"
+    assert manifest.labels == ("negative", "positive")
+    assert report.evaluated_on == "rows.jsonl (200 rows): 64 rows held out from training"
+    assert report.reference.startswith("the source model")
+    assert report.training is not None
+    assert report.training.parameters < report.training.teacher_parameters
+    assert [each.passed for each in report.rows if each.name == "agreement"] == [True]
+    assert "Loss by step" in (packed.folder / "report.html").read_text(encoding="utf-8")
+    config = edgekit.open_model(packed.folder / "onnx" / "model_quantized.onnx")
+    assert config.task in ("tensors", "text-classification")
+    assert f'"num_hidden_layers": {manifest.strategy[-1]}' in (packed.folder / "config.json").read_text("utf-8")
+    assert everything_below(tmp_path)[0].startswith("out")
+
+    again = edgekit.validate(packed.folder, history="none")
+    goldens = again.figure("goldens that fail")
+    assert goldens == 0
+    assert any("a student, trained on rows.jsonl" in note for note in again.notes)
+
+
+def test_one_training_serves_every_way_to_pack_it(rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each candidate that misses is told, and the next one is made of the same student."""
+    from edgekit.strategies import distill
+
+    trained: list[Path] = []
+    train = distill.trained_student
+
+    def counted(*given: object, **options: object) -> object:
+        trained.append(given[1])  # type: ignore[arg-type]
+        return train(*given, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(distill, "trained_student", counted)
+    teacher = tiny_models.tiny_bert_classifier(tmp_path / "teacher", num_hidden_layers=2)
+    limits = replace(ASKED, max_kl=1e-9)
+    options = {"strategy": "distill", "data_file": rows, "budget_s": 3, "limits": limits, "history": "none"}
+    with pytest.raises(
+        LimitMissed, match=r"distill onnx-int8 layers=1 missed mean KL.*distill onnx-fp32 layers=1 missed"
+    ):
+        edgekit.pack(teacher, DEVICE, out=tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert len(trained) == 1
+    assert not (tmp_path / "out").exists()
