@@ -14,7 +14,7 @@ from edgekit.device import detect
 from edgekit.errors import NoData, UnsupportedModel
 from edgekit.model import SourceModel, Training
 from edgekit.progress import Progress
-from edgekit.qat.aims import TASKS, aims_for
+from edgekit.qat.aims import TASKS, VECTOR_RATE, aims_for
 from edgekit.qat.comparison import Recovery, recovery
 from edgekit.qat.deployed import Deployment, kinds_for
 from edgekit.qat.layers import Kind, attach, detach, settle
@@ -103,7 +103,7 @@ def fine_tuned(
     student = copy.deepcopy(teacher)
     attach(student, kinds)
     arithmetic = f"computed as {deployment}{' in 7 bits' if seven_bits else ''}"
-    recipe = _recipe(aims, training, (*told(aims, model, same_width=True), arithmetic))
+    recipe = _recipe(aims, training, deployment, (*told(aims, model, same_width=True), arithmetic))
     trained = _trained(student, model, teacher, taught, aims, recipe, place, progress)
     settle(student, kinds)
     plain = copy.deepcopy(teacher)
@@ -214,7 +214,7 @@ def _remembered(
     )  # fmt: skip
 
 
-def _recipe(aims: Aims, training: Training, losses: tuple[str, ...]) -> Recipe:
+def _recipe(aims: Aims, training: Training, deployment: Deployment, losses: tuple[str, ...]) -> Recipe:
     from edgekit.training.loop import Recipe
 
     return Recipe(
@@ -224,6 +224,7 @@ def _recipe(aims: Aims, training: Training, losses: tuple[str, ...]) -> Recipe:
         budget_s=training.budget_s,
         seed=training.seed,
         weight_decay=aims.weight_decay,
+        vector_rate=VECTOR_RATE[deployment],
         precision="fp32",  # 16-bit floats have grids of their own, coarser than some of these
         objective="; ".join(losses),
     )
