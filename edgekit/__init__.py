@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from edgekit.comparing import compare
     from edgekit.comparison import Comparison
     from edgekit.device import DeviceProfile, check_profile, detect, load_profile, profiles
+    from edgekit.distilling import Distilled, distill
     from edgekit.errors import EdgekitError
     from edgekit.inspection import inspect
     from edgekit.limits import Limits, Preferences
     from edgekit.manifest import Manifest
     from edgekit.merging import merge
-    from edgekit.model import from_torch, open_model
+    from edgekit.model import StudentSpec, from_torch, open_model
     from edgekit.packer import Packed, pack, plan
     from edgekit.planner import Plan
     from edgekit.pruning import Amounts, Pruned, prune
@@ -37,6 +38,7 @@ _HOMES = {
     "Amounts": "pruning",
     "Comparison": "comparison",
     "DeviceProfile": "device",
+    "Distilled": "distilling",
     "EdgekitError": "errors",
     "Limits": "limits",
     "Manifest": "manifest",
@@ -45,9 +47,11 @@ _HOMES = {
     "Preferences": "limits",
     "Pruned": "pruning",
     "Report": "report",
+    "StudentSpec": "model",
     "check_profile": "device",
     "compare": "comparing",
     "detect": "device",
+    "distill": "distilling",
     "from_torch": "model",
     "inspect": "inspection",
     "load_profile": "device",
@@ -66,6 +70,7 @@ __all__ = [
     "Amounts",
     "Comparison",
     "DeviceProfile",
+    "Distilled",
     "EdgekitError",
     "Limits",
     "Manifest",
@@ -74,9 +79,11 @@ __all__ = [
     "Preferences",
     "Pruned",
     "Report",
+    "StudentSpec",
     "check_profile",
     "compare",
     "detect",
+    "distill",
     "from_torch",
     "inspect",
     "load_profile",
