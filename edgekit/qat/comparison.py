@@ -67,9 +67,14 @@ def recovered(losses: NDArray[np.float64], measure: str) -> Recovery:
     draw = np.random.default_rng(0).integers(0, losses.shape[1], (_RESAMPLES, losses.shape[1]))
     plain, trained = losses.mean(axis=1)
     before, after = (each[draw].mean(axis=1) for each in losses)
-    low, high = np.quantile(1 - after / np.maximum(before, 1e-30), (0.025, 0.975))
-    share = 1 - trained / max(plain, 1e-30)
+    low, high = np.quantile(_share(before, after), (0.025, 0.975))
+    share = _share(plain, trained)
     return Recovery(measure, losses.shape[1], *(float(each) for each in (plain, trained, share, low, high)))
+
+
+def _share(plain: Any, trained: Any) -> Any:
+    """0 where rounding took nothing: nothing can come back."""
+    return np.where(plain > 0, 1 - trained / np.maximum(plain, 1e-30), 0.0)
 
 
 def _answer(model: SourceModel, module: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:

@@ -163,3 +163,60 @@ def test_rows_are_read_alone(tmp_path: Path) -> None:
         for name, expected in made.values.items():
             for row in (0, 31, 32, len(expected) - 1):
                 np.testing.assert_array_equal(checkpoint.read(name, slice(row, row + 1)), expected[row : row + 1])
+
+
+def on_int8_rows(folder: Path, bits: int = 8, dtype: str = "float32") -> Path:
+    """A tiny encoder whose layers' matrices are whole numbers of `bits` times a scale a row."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    largest = 64 if bits == 7 else 127
+    stored = load_file(tiny_models.tiny_bert(folder) / "model.safetensors")
+    for name, weight in stored.items():
+        if ".layer." in name and weight.ndim == 2:
+            scale = weight.abs().amax(dim=1, keepdim=True) / largest
+            stored[name] = ((weight / scale).round() * scale).to(getattr(torch, dtype))
+    save_file(stored, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("bits", [8, 7])
+@pytest.mark.parametrize(("name", "method"), [("m", "fake-quantized"), ("m-qat", "qat")])
+def test_int8_rows_are_found_by_their_values(bits: int, name: str, method: str, tmp_path: Path) -> None:
+    found = quantization(on_int8_rows(tmp_path / name, bits))
+    assert (found.method, found.bits, found.group_size, found.lossless) == (method, bits, None, "onnx-int8")
+    assert found.types == {}  # no GGML type holds them without a loss
+    assert found.evidence == f"of 12 sampled matrices 12 lie on a grid of {bits} bits with a scale a row"
+
+
+def test_int8_rows_in_bfloat16_prove_nothing(tmp_path: Path) -> None:
+    assert open_model(on_int8_rows(tmp_path / "m", dtype="bfloat16")).quantization is None
+
+
+def test_a_config_that_says_qat_proves_nothing(tmp_path: Path) -> None:
+    """It stays in config.json when somebody trains such a model on."""
+    folder = tiny_models.tiny_bert(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["edgekit_qat"] = {"for": "onnx-int8"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    model = open_model(folder)
+    assert model.quantization is None
+    assert "its config.json says QAT, and its weights lie on no grid" in model.evidence
+
+
+@pytest.mark.parametrize(
+    ("rows", "bits", "expected"),
+    [
+        ([[127, 3, -5, 2, 0, 1]], 8, True),
+        ([[64, 3, -5, 2, 0, 1]], 7, True),
+        ([[64, 3, -5, 2, 0, 1]], 8, False),
+        ([[127, 3, -5, 2, 0.4, 1]], 8, False),
+        ([[127, -127, 127, 0, 0, 127]], 8, False),  # three codes
+        ([[0, 0, 0, 0, 0, 0]], 8, False),
+        ([[0, 0, 0, 0, 0, 0], [127, 3, -5, 2, 0, 1]], 8, True),
+    ],
+)
+def test_what_proves_int8_rows(rows: list[list[float]], bits: int, expected: bool) -> None:
+    from edgekit.checkpoint.grid import lies_on_rows
+
+    assert lies_on_rows(np.array(rows, np.float32) * np.float32(0.0137), bits) == expected
