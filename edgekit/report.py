@@ -88,9 +88,9 @@ class TrainingRecord(_Strict):
     """How a student was trained: on what, towards what, and how its losses went.
 
     `origin` says where the examples came from; of `rows` of them `train_rows` were trained on, `validation_rows`
-    decided when to stop, and `held_out_rows` were kept from both. `losses` are named with their papers; `recipe` is what
-    the loop was given. `stopped` says why it ended, `best_step` whose weights the student has; `machine` what it ran on.
-    `compared` is what `edgekit distill` measured; where a bundle was made of the student, its report's rows tell that.
+    decided when to stop, and `held_out_rows` were kept from both. `losses` are named with their papers; `recipe` is
+    what the loop was given. `stopped` says why it ended, `best_step` whose weights the student has; `machine` what it
+    ran on. `compared` is what `edgekit distill` measured; a bundle of the student tells that in its report's rows.
     """
 
     teacher: str
@@ -104,7 +104,7 @@ class TrainingRecord(_Strict):
     held_out_rows: int
     labelled: bool
     losses: tuple[str, ...]
-    recipe: dict[str, bool | float | str | None]
+    recipe: dict[str, bool | int | float | str | None]
     curve: tuple[CurvePoint, ...]
     best_step: int
     best_loss: float

@@ -62,6 +62,7 @@ section{margin-top:2.75rem;padding-top:1.5rem;border-top:1px solid var(--line)}
 figure{margin:0;padding:1.1rem 1.2rem 1.2rem;min-width:0}
 figcaption{color:var(--soft);font-size:.85rem;margin-top:.8rem}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,25rem),1fr));gap:.8rem;align-items:start}
+.charts+dl,dl+.notes{margin-top:1.2rem}
 section>figure+figure,.charts+figure,section>p+figure{margin-top:.8rem}
 .notice{padding:1rem 1.2rem;max-width:46rem}.notice p:last-child{margin:0}
 .strip{display:block;width:100%;height:10px;border-radius:2px}

@@ -57,10 +57,12 @@ def _warning(remarks: Sequence[str]) -> Html | None:
 
 
 def _facts(record: TrainingRecord) -> list[tuple[str, object]]:
-    recipe = ", ".join(f"{name} {value}" for name, value in record.recipe.items() if value is not None)
+    recipe = ", ".join(
+        f"{name.replace('_', ' ')} {value}" for name, value in record.recipe.items() if value is not None
+    )
     return [
         ("student", record.student),
-        ("teacher", f"{record.teacher}, {record.teacher_parameters / 1e6:,.1f} million parameters"),
+        ("teacher", f"{record.teacher}, {record.teacher_parameters:,} parameters"),
         ("data", record.origin),
         (
             "rows",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.device import detect
 from edgekit.errors import NoData, UnsupportedModel, UsageError
+from edgekit.manifest import at_home
 from edgekit.model import SourceModel, StudentSpec, Training, open_model
 from edgekit.progress import Progress
 from edgekit.report import CurvePoint, TrainingRecord
@@ -192,7 +193,7 @@ def _record(
     if trained.processes > 1:
         machine += f", {trained.processes} processes"
     return TrainingRecord(
-        teacher=teacher.source,
+        teacher=at_home(teacher.source),
         **sizes,
         origin=training.origin,
         rows=len(training),
@@ -220,7 +221,7 @@ def _card(record: TrainingRecord) -> str:
         [
             f"# A student of {Path(record.teacher).name}",
             "",
-            f"{record.student}; the teacher has {record.teacher_parameters / 1e6:,.1f} million. Trained by edgekit to "
+            f"{record.student}; the teacher has {record.teacher_parameters:,}. Trained by edgekit to "
             f"answer like it, on {record.train_rows:,} of {record.rows:,} rows of {record.origin}{labels}, for "
             f"{duration_told(record.seconds)}. `training.json` tells how.",
         ]
