@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -22,7 +23,9 @@ from edgekit.strategies.distill.aims import Aims
 from edgekit.strategies.distill.lesson import Lesson, lesson
 from edgekit.strategies.distill.objective import objective, told, weight_of
 from edgekit.strategies.distill.saving import save_folder
+from edgekit.strategies.distill.teaching import Place
 from edgekit.strategies.distill.words import duration_told
+from edgekit.training.workplace import ANSWERS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,17 +64,6 @@ class Record:
     recovered: Recovery
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a training works: `checkpoints` it may be continued from (`resume`), and `scratch` for what may be computed
-    again: the strategy's graph, the teacher's answers.
-    """
-
-    checkpoints: Path
-    scratch: Path
-    resume: bool = False
-
-
 def fine_tuned(
     model: SourceModel,
     deployment: Deployment,
@@ -98,8 +90,7 @@ def fine_tuned(
     taught = lesson(model, training, aims.most_tokens)
     progress.step("load the model")
     teacher = load_torch(model)
-    scratch = place.scratch / "deployed"
-    kinds = told_all(lambda: kinds_for(deployment, model, teacher, scratch, progress, seven_bits=seven_bits))
+    kinds = told_all(lambda: _kinds(deployment, model, teacher, progress, seven_bits))
     student = copy.deepcopy(teacher)
     attach(student, kinds)
     arithmetic = f"computed as {deployment}{' in 7 bits' if seven_bits else ''}"
@@ -114,6 +105,13 @@ def fine_tuned(
     if folder is not None:
         _save(student, model, folder, record, kinds)
     return record
+
+
+def _kinds(
+    deployment: Deployment, model: SourceModel, teacher: nn.Module, progress: Progress, seven_bits: bool
+) -> dict[str, Kind]:
+    with tempfile.TemporaryDirectory(prefix="deployed-") as scratch:
+        return kinds_for(deployment, model, teacher, Path(scratch), progress, seven_bits=seven_bits)
 
 
 def _record(
@@ -209,7 +207,7 @@ def _remembered(
         temperature=aims.temperature,
     )
     return TeacherCache.build(
-        place.scratch / "teacher", teacher, taught.examples, kept,
+        place.scratch / ANSWERS, teacher, taught.examples, kept,
         batch_size=aims.batch_size, pad=taught.pad, progress=progress,
     )  # fmt: skip
 

@@ -21,9 +21,10 @@ from edgekit.progress import Silent
 from edgekit.qat import grids
 from edgekit.qat.aims import aims_for
 from edgekit.qat.deployed import Deployment, kinds_for
-from edgekit.qat.finetuning import Place, Record, fine_tuned
+from edgekit.qat.finetuning import Record, fine_tuned
 from edgekit.qat.layers import attach
 from edgekit.strategies import Artifact, Candidate
+from edgekit.strategies.distill.teaching import Place
 from edgekit.strategies.gguf import write_gguf
 from edgekit.strategies.gguf.architecture import lay_out
 from edgekit.strategies.gguf.lattice import unpack_blocks
