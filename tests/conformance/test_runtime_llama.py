@@ -108,7 +108,7 @@ def test_a_base_model_does_not_chat(tmp_path: Path) -> None:
 def test_what_does_not_fit_the_context_is_refused_with_figures(session: Session) -> None:
     with pytest.raises(rt.PromptTooLong, match="201 tokens and up to 100 of answer exceed the context of 256"):
         session.generate("x" * 200, max_tokens=100)
-    with pytest.raises(rt.PromptTooLong, match="301 tokens exceeds the context of 256: shorten it$"):
+    with pytest.raises(rt.PromptTooLong, match=r"301 tokens exceeds the context of 256: shorten it$"):
         session.generate("x" * 300)
     with pytest.raises(rt.PromptTooLong, match="256 tokens fills the context of 256"):
         session.generate("x" * 255, max_tokens=1)

@@ -40,7 +40,7 @@ FLOORS = (
         "comparison_table",
         "distilled_table",
         "demo",
-    ),  # fmt: skip
+    ),
     ("revalidate", "pruning", "qat", "tables"),
     ("flags", "manual"),
     ("commands",),
