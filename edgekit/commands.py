@@ -198,7 +198,8 @@ def distill(
                 revision=revision, progress=progress, **permits,
             )  # fmt: skip
         value = {"student": str(made.folder), "training": made.record.model_dump(mode="json")}
-        return Outcome(value, distilled_text(made.record) + f"\nstudent: {made.folder}")
+        told = distilled_text(made.record) if made.record.compared else "trained along; the first process writes it"
+        return Outcome(value, f"{told}\nstudent: {made.folder}")
 
     return Call(run)
 

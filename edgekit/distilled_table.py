@@ -22,9 +22,10 @@ def distilled_text(record: TrainingRecord) -> str:
         for each in record.compared
     ]
     facts = {
-        "trained": f"{record.steps} steps in {record.seconds:.0f} s on {record.train_rows} of {record.origin}",
+        "trained": f"{record.steps} steps in {record.seconds:.0f} s on {record.train_rows} of {record.origin};"
+        f" {record.machine}",
         "validated": f"loss {show(record.best_loss, '')} at step {record.best_step}, whose weights are kept",
-        "compared on": f"{record.held_out_rows} rows that training never saw; measured in torch on {record.machine}",
+        "compared on": f"{record.held_out_rows} rows that training never saw, in torch, teacher and student in turn",
     }
     how = [f"{each.name}: {each.how}" for each in record.compared if each.how]
     told = [

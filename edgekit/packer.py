@@ -37,6 +37,7 @@ from edgekit.rules.traits import is_quantized
 from edgekit.setting import app_default_threads, measuring_threads, setting_for
 from edgekit.strategies import Candidate, Engine, Rejection
 from edgekit.strategies.distill.aims import DEFAULT_BUDGET_S
+from edgekit.students.shape import shaped
 from edgekit.training_data import held_out, read_training
 
 if TYPE_CHECKING:
@@ -338,6 +339,10 @@ def _installed_engines() -> tuple[Engine, ...]:
 
 
 def _needed_bytes(source: SourceModel, chosen_plan: Plan) -> int:
+    """Of scratch and output; where only students are left, of the largest that is exported."""
+    training = source.training
+    if training is not None and training.student is not None and all(each.student for each in chosen_plan.candidates):
+        source = shaped(source, training.student)
     largest = max(candidate.disk_bytes.high for candidate in chosen_plan.candidates)
     exports = any(candidate.engine == "onnxruntime" for candidate in chosen_plan.candidates)
     return int(largest * 1.1) + (_WORK_SPACE_FACTOR * 4 * source.parameters if exports else 0)
