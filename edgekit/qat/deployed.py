@@ -95,10 +95,20 @@ def _int8_kinds(
     quantize(source.path, target, model, Int8Choice(reduce_range=seven_bits), progress)
     stored = _integers(load(target))
     found: dict[str, Kind] = {}
+    seen = set()
     for name, part in _layers(module):
         kind: Kind = _int8_kind(part, seven_bits)
-        if _digest(_codes(part, kind)) in stored:
+        digest = _digest(_codes(part, kind))
+        if digest in stored:
             found[name] = kind
+            seen.add(digest)
+    others = sorted(name for digest, name in stored.items() if digest not in seen)
+    if others:
+        raise UnsupportedModel(
+            f"{model.source}: onnx-int8 also quantizes {len(others)} matrices of layers that are no plain products or "
+            f"tables ({others[0]}): in training they would be float",
+            "pack it as it is: --strategy onnx-int8",
+        )
     return found
 
 

@@ -15,6 +15,7 @@ from fixtures.devices import device, setting
 from fixtures.gguf_engine import log_probabilities, log_softmax, mean_kl, tensors
 
 from edgekit.device import DeviceProfile
+from edgekit.errors import UnsupportedModel
 from edgekit.inspection import inspect
 from edgekit.model import SourceModel, Training, open_model
 from edgekit.progress import Silent
@@ -136,6 +137,38 @@ def test_a_head_of_few_outputs_stays_in_float(tmp_path: Path) -> None:
     kinds = kinds_for("onnx-int8", model, load_torch(model), tmp_path / "scratch", Silent())
     assert "classifier" not in kinds
     assert kinds["bert.pooler.dense"] == "int8"
+
+
+def test_a_layer_that_would_be_float_in_training_alone_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.qat import deployed
+
+    model = open_model(tiny_models.tiny_bert(tmp_path / "m"))
+    module = load_torch(model)
+    odd = module.get_submodule("encoder.layer.0.output.dense")
+    monkeypatch.setattr(deployed, "is_plain", lambda part: part is not odd)
+    with pytest.raises(UnsupportedModel, match="also quantizes 1 matrices of layers that are no plain products"):
+        kinds_for("onnx-int8", model, module, tmp_path / "scratch", Silent())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        tiny_models.tiny_distilbert,
+        tiny_models.tiny_roberta,
+        tiny_models.tiny_vit,
+        tiny_models.tiny_bert_tagger,
+    ],
+)
+def test_every_matrix_of_the_graph_is_one_of_the_models(make: Any, tmp_path: Path) -> None:
+    import torch
+
+    model = open_model(make(tmp_path / "m"))
+    module = load_torch(model)
+    kinds = kinds_for("onnx-int8", model, module, tmp_path / "scratch", Silent())
+    products = {name for name, part in module.named_modules() if isinstance(part, torch.nn.Linear)}
+    assert products - set(kinds) <= {"classifier"}
 
 
 def test_a_gguf_holds_the_trained_tensors_bit_for_bit(tmp_path: Path) -> None:
