@@ -36,7 +36,7 @@ class Aims:
 
 _CLASSIFIER = Aims(soft=1.0, label=0.5, hidden=0.1, learning_rate=1e-4)
 AIMS: Mapping[Task, Aims] = {
-    "embedding": Aims(embedding=1.0, similarity=1.0, hidden=0.1, learning_rate=3e-4),
+    "embedding": Aims(embedding=1.0, similarity=1.0, hidden=0.1, learning_rate=6e-4),
     "text-classification": _CLASSIFIER,
     "token-classification": _CLASSIFIER,
     "image-classification": _CLASSIFIER,
