@@ -2,61 +2,44 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit import history as histories
-from edgekit import planner, runtimes, strategies
+from edgekit import runtimes
+from edgekit.asking import NO_STUDENT, Asked, taught
 from edgekit.attempts import Attempts, Order, reasons
-from edgekit.costs import Setting
-from edgekit.device import DeviceProfile, load_profile, siblings
+from edgekit.device import DeviceProfile, load_profile
 from edgekit.errors import (
     BadEvalData,
     DoesNotFit,
     EdgekitError,
     MissingEngine,
-    NoData,
     NoStudentFits,
-    UnsupportedModel,
     UsageError,
 )
-from edgekit.evaluation import read_eval
+from edgekit.evaluation import EvalSet, read_eval
 from edgekit.limits import Limits, Preferences
 from edgekit.manifest import Manifest
 from edgekit.model import SourceModel, StudentSpec, Task, from_torch, open_model
 from edgekit.model.apart import keep_apart
-from edgekit.output import writing
+from edgekit.output import Output, writing
 from edgekit.planner import Plan
 from edgekit.progress import Progress, Silent
 from edgekit.report import Report, show
 from edgekit.rules import tightened
-from edgekit.rules.traits import is_quantized
-from edgekit.setting import app_default_threads, measuring_threads, setting_for
-from edgekit.strategies import Candidate, Engine, Rejection
+from edgekit.setting import app_default_threads, measuring_threads
 from edgekit.strategies.distill.aims import DEFAULT_BUDGET_S
 from edgekit.students.shape import shaped
-from edgekit.training_data import held_out, read_training
+from edgekit.training_data import held_out
 
 if TYPE_CHECKING:
     import torch
 
     Examples = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]
 
-_ENGINE_MODULES: Mapping[Engine, tuple[str, ...]] = {
-    "onnxruntime": ("onnxruntime", "onnx", "torch", "transformers"),
-    "llama.cpp": ("llama_cpp", "gguf"),
-}
-_UNNEEDED = Rejection(
-    planner.DISTILL,
-    "a quantized candidate fits, so that no student is needed",
-    remedy="--strategy distill makes one all the same",
-    estimated=False,
-)
-# What such a rejection broke, so that a pack of which nothing is left ends in it.
-_NO_STUDENT = "student"
 # A prompt, and the 32 tokens decoded after it while it is timed.
 _MIN_CONTEXT_TOKENS = 64
 # Exports and graph rewrites hold the fp32 model several times over while they work.
@@ -102,53 +85,56 @@ def pack(
     `model` is a folder, file or hub id; a torch module with `example_inputs` (one tensor for each input of forward(),
     each with a batch axis first); or what `open_model` or `from_torch` returned. A LoRA adapter is merged into its base
     first; `merging` holds what `open_model` takes for that: base, adapters, combination. `out` defaults to
-    `<model>-<device>` here. `languages` are those whose wrappers go into it, of edgekit.runtimes.LANGUAGES. Candidates
+    `<model>-<device>` here; `languages` are those whose wrappers go into it, of edgekit.runtimes.LANGUAGES. Candidates
     are made and measured in the planner's order until one holds every limit. Each report is added to `history`: a
-    folder, "none", or None for the default one (docs/history.md).
-
-    `data_file` holds rows to train a smaller model on, where nothing fits by quantizing alone or `strategy` is
-    "distill", for at most `budget_s` seconds; `student` is its shape, None for the largest that fits. What was held out
-    of these rows is what such a bundle is measured on, unless there is an `eval_file`.
+    folder, "none", or None for the default one (docs/history.md). `data_file` holds rows to train a smaller model on
+    where nothing else fits, or `strategy` is "distill", for at most `budget_s`; `student` is its shape, None for the
+    largest that fits. Without an `eval_file` such a bundle is measured on rows held out from these.
 
     Raises DoesNotFit if no candidate can be within the device's budget, LimitMissed if each was measured and none
-    passed (with `force` the nearest miss is written instead, marked as failed), TrainingError where a student was to be
-    made and cannot be, and the errors of opening and writing.
+    passed (with `force` the nearest miss is written instead, marked as failed), TrainingError where no student can be
+    made, and the errors of opening and writing.
     """
     progress = progress or Silent()
     folder, languages = histories.folder_of(history), runtimes.checked(languages)
     progress.step("open the model")
-    options: dict[str, Any] = {"allow_pickle": allow_pickle, "trust_remote_code": trust_remote_code} | dict(
-        merging or {}
-    )
+    options = {"allow_pickle": allow_pickle, "trust_remote_code": trust_remote_code, **(merging or {})}
     source = _open(model, example_inputs, name, revision, task, progress=progress, **options)
-    _check_speed_limits(source, limits)
+    _check_asked(source, limits)
     profile = _device(device, progress)
-    if source.task == "causal-lm" and limits.context_tokens < _MIN_CONTEXT_TOKENS:
-        raise UsageError(f"--context is {limits.context_tokens}", f"give {_MIN_CONTEXT_TOKENS} tokens or more")
-    data = read_eval(Path(eval_file), source) if eval_file is not None else None
-    if calibration_file is not None:
-        source = replace(source, calibration=read_eval(Path(calibration_file), source).arrays)
+    source, data = _read(source, eval_file, calibration_file)
+    source = taught(source, data_file, budget_s, student, strategy)
     limits = tightened(limits, preferences, source.task)
-    source = _taught(source, data_file, budget_s, student, strategy)
-    asked, setting, offers, chosen_plan = _Asked(
-        source, profile, limits, preferences, strategy, folder, data is not None
-    ).planned()
-    if not chosen_plan.candidates:
-        raise _does_not_fit(chosen_plan)
-    source = asked.source
-    if data is None and source.training is not None and any(each.student for each in chosen_plan.candidates):
-        data = held_out(source.training)
+    made = Asked(source, profile, limits, preferences, strategy, folder, data is not None).planned()
+    if not made.plan.candidates:
+        raise _does_not_fit(made.plan)
+    data = held_out(made.source.training) if data is None and made.source.training is not None else data
+    threads = preferences.threads or measuring_threads(profile)
+    app_threads = preferences.threads or app_default_threads(profile)
+    order = Order(made.source, made.setting, limits, made.offers, data, threads, folder, languages, app_threads)
     destination = Path(out) if out is not None else Path(f"{source.name}-{profile.name}")
     keep_apart(source, destination)
-    with writing(destination, force=force, need_bytes=_needed_bytes(source, chosen_plan)) as output:
-        threads = preferences.threads or measuring_threads(profile)
-        app_threads = preferences.threads or app_default_threads(profile)
-        order = Order(source, setting, asked.limits, offers, data, threads, folder, languages, app_threads)
-        attempts = Attempts(order, output, progress)
-        best, summary = attempts.first_that_passes(chosen_plan, keep_misses=force)
-        progress.step("write the bundle")
-        manifest, report = attempts.seal(best, summary)
-        return Packed(output.commit(best.staged.folder), manifest, report)
+    with writing(destination, force=force, need_bytes=_needed_bytes(made.source, made.plan)) as output:
+        return _proven(order, made.plan, output, keep_misses=force, progress=progress)
+
+
+def _read(
+    source: SourceModel, eval_file: str | Path | None, calibration_file: str | Path | None
+) -> tuple[SourceModel, EvalSet | None]:
+    """The source with what it is calibrated on, and what bundles are measured on, where the user brought either."""
+    data = None if eval_file is None else read_eval(Path(eval_file), source)
+    if calibration_file is None:
+        return source, data
+    return replace(source, calibration=read_eval(Path(calibration_file), source).arrays), data
+
+
+def _proven(order: Order, chosen: Plan, output: Output, *, keep_misses: bool, progress: Progress) -> Packed:
+    """The first of the plan's candidates that holds every limit, sealed and put in its place."""
+    attempts = Attempts(order, output, progress)
+    best, summary = attempts.first_that_passes(chosen, keep_misses=keep_misses)
+    progress.step("write the bundle")
+    manifest, report = attempts.seal(best, summary)
+    return Packed(output.commit(best.staged.folder), manifest, report)
 
 
 def plan(
@@ -182,32 +168,20 @@ def plan(
         merging or {}
     )
     source = _open(model, None, None, revision, task, weights=False, **options)
-    _check_speed_limits(source, limits)
+    _check_asked(source, limits, context=False)
     profile = _device(device, progress or Silent())
     limits = tightened(limits, preferences, source.task)
-    source = _taught(source, data_file, budget_s, student, strategy)
-    return _Asked(source, profile, limits, preferences, strategy, folder, eval_file is not None).planned()[3]
+    source = taught(source, data_file, budget_s, student, strategy)
+    return Asked(source, profile, limits, preferences, strategy, folder, eval_file is not None).planned().plan
 
 
-def _taught(
-    source: SourceModel,
-    data_file: str | Path | None,
-    budget_s: float | None,
-    student: StudentSpec | None,
-    strategy: str,
-) -> SourceModel:
-    """The source with what a student of it may be trained on, where there is anything."""
-    if data_file is not None:
-        training = read_training(Path(data_file), source, budget_s=budget_s, student=student)
-        return replace(source, training=training)
-    if student is not None or strategy.startswith(planner.DISTILL):
-        raise NoData(f"a student of {source.name} is trained, and there is nothing to train it on", "give --data FILE")
-    return source
-
-
-def _check_speed_limits(source: SourceModel, limits: Limits) -> None:
-    """Nothing answers a limit on a figure that such a model does not have: every candidate would be made, and miss."""
+def _check_asked(source: SourceModel, limits: Limits, *, context: bool = True) -> None:
+    """Nothing answers a limit on a figure that such a model does not have: every candidate would be made, and miss.
+    With `context`, there has to be room for what is measured.
+    """
     decodes = source.task == "causal-lm"
+    if context and decodes and limits.context_tokens < _MIN_CONTEXT_TOKENS:
+        raise UsageError(f"--context is {limits.context_tokens}", f"give {_MIN_CONTEXT_TOKENS} tokens or more")
     if decodes and limits.max_latency_ms is not None:
         raise UsageError(f"--max-latency-ms does not apply to {source.name}: {source.task}", "give --min-tokens-per-s")
     if not decodes and limits.min_tokens_per_s is not None:
@@ -243,101 +217,6 @@ def _open(
     return from_torch(model, example_inputs, name=name or type(model).__name__.lower(), task=task or "tensors")
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What a plan is asked for."""
-
-    source: SourceModel
-    profile: DeviceProfile
-    limits: Limits
-    preferences: Preferences
-    strategy: str
-    history: Path | None
-    data_at_hand: bool
-
-    def planned(self) -> tuple[_Asked, Setting, tuple[Candidate | Rejection, ...], Plan]:
-        """The setting, everything that was offered in it, and the plan; with a student where nothing quantized fits.
-
-        What was asked comes back with the student's shape. A student that is asked for by name is always planned.
-        """
-        past = histories.read(self.history)
-        setting = setting_for(self.profile, self.limits, self.preferences, histories.observations(past, self.profile))
-        by_name = self.strategy.startswith(planner.DISTILL)
-        own = replace(self.source, training=None)
-        offers = () if by_name else _offers(own, setting, self.strategy)
-        made = self._plan(setting, offers, past)
-        if self.source.training is None:
-            return self, setting, offers, made
-        if not by_name and any(is_quantized(each) for each in made.candidates):
-            return self, setting, offers, replace(made, rejections=(*made.rejections, _UNNEEDED))
-        try:
-            asked = self._with_student(setting)
-        except (NoStudentFits, UnsupportedModel) as error:
-            if by_name and isinstance(error, UnsupportedModel):
-                raise
-            why = Rejection(planner.DISTILL, error.message, remedy=error.remedy, broke=_NO_STUDENT)
-            return self, setting, offers, replace(made, rejections=(*made.rejections, why))
-        wanted = asked.strategy if by_name else planner.DISTILL
-        offers = (*offers, *_offers(asked.source, setting, wanted))
-        return asked, setting, offers, asked._plan(setting, offers, past)
-
-    def _with_student(self, setting: Setting) -> _Asked:
-        """With the shape that fits, where none was asked for."""
-        training = self.source.training
-        assert training is not None
-        if training.student is not None:
-            return self
-        spec = planner.fitting_spec(self.source, setting, self.limits, self.preferences)
-        return replace(self, source=replace(self.source, training=replace(training, student=spec)))
-
-    def _plan(self, setting: Setting, offers: Sequence[Candidate | Rejection], past: Sequence[histories.Entry]) -> Plan:
-        return planner.plan(
-            self.source,
-            setting,
-            self.limits,
-            offers,
-            _installed_engines(),
-            self.preferences,
-            siblings=siblings(self.profile),
-            known=histories.known(past, self.source, self.profile),
-            data_at_hand=self.data_at_hand,
-        )
-
-
-def _offers(source: SourceModel, setting: Setting, strategy: str) -> tuple[Candidate | Rejection, ...]:
-    """What the strategy, or its one preset, or any strategy ("auto") offers."""
-    if strategy == "auto" or strategy in strategies.STRATEGIES:
-        return planner.propose(source, setting, strategy)
-    strategy, preset = _split_strategy(strategy)
-    wanted = f"{strategy} {preset}".lower()
-    offers = planner.propose(source, setting, strategy)
-    offers = tuple(each for each in offers if isinstance(each, Rejection) or _is_called(each, wanted))
-    if not offers:
-        raise UsageError(f"{strategy} has no {preset} for {source.name}", f"see edgekit plan --strategy {strategy}")
-    return offers
-
-
-def _is_called(candidate: Candidate, wanted: str) -> bool:
-    """By its whole label, or a student's without its shape."""
-    label = candidate.label.lower()
-    return label == wanted or (candidate.student != "" and label.startswith(f"{wanted} "))
-
-
-def _split_strategy(text: str) -> tuple[str, str]:
-    """ "gguf-Q4_K_M" or "gguf:Q4_K_M" -> ("gguf", "Q4_K_M")."""
-    for name in strategies.STRATEGIES:
-        if text.startswith((f"{name}-", f"{name}:", f"{name} ")):
-            return name, text[len(name) + 1 :]
-    known = ", ".join(["auto", *strategies.STRATEGIES])
-    raise UsageError(f"there is no strategy {text!r}", f"choose one of {known}, or gguf-Q4_K_M and the like")
-
-
-def _installed_engines() -> tuple[Engine, ...]:
-    return tuple(
-        engine for engine, modules in _ENGINE_MODULES.items() if all(importlib.util.find_spec(name) for name in modules)
-    )
-
-
 def _needed_bytes(source: SourceModel, chosen_plan: Plan) -> int:
     """Of scratch and output; where only students are left, of the largest that is exported."""
     training = source.training
@@ -351,7 +230,7 @@ def _needed_bytes(source: SourceModel, chosen_plan: Plan) -> int:
 def _does_not_fit(chosen_plan: Plan) -> EdgekitError:
     """By how much the smallest candidate is over, and what would fit; or why there is none."""
     for each in chosen_plan.rejections:
-        if each.broke == _NO_STUDENT:
+        if each.broke == NO_STUDENT:
             return NoStudentFits(each.reason, each.remedy)
     sized = [each for each in chosen_plan.rejections if each.unit == "bytes" and each.measured and each.limit]
     if not sized:

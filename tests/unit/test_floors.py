@@ -29,7 +29,7 @@ FLOORS = (
     ("validation", "goldens", "comparing"),
     ("findings",),
     ("history",),
-    ("attempts",),
+    ("attempts", "asking"),
     (
         "packer",
         "distilling",
