@@ -11,7 +11,7 @@ from fixtures.packing import LOOSE, everything_below
 from fixtures.teaching import write_rows
 
 import edgekit
-from edgekit.errors import DoesNotFit, LimitMissed, NoData, NoStudentFits
+from edgekit.errors import DoesNotFit, LimitMissed, NoData, NoStudentFits, UsageError
 from edgekit.limits import Limits
 from edgekit.model import StudentSpec
 from edgekit.plan_table import plan_text
@@ -135,3 +135,8 @@ def test_one_training_serves_every_way_to_pack_it(rows: Path, tmp_path: Path, mo
         edgekit.pack(teacher, DEVICE, out=tmp_path / "out", **options)  # type: ignore[arg-type]
     assert len(trained) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_rows_beside_a_strategy_that_trains_nothing_are_refused(teacher: Path, rows: Path) -> None:
+    with pytest.raises(UsageError, match="--data trains a student, and --strategy onnx-int8 packs none"):
+        planned(teacher, rows, strategy="onnx-int8")
