@@ -43,6 +43,7 @@ def pack(
     data: str | None = None,
     budget: str | None = None,
     student: str | None = None,
+    resume: str | bool = False,
     task: str | None = None,
     revision: str | None = None,
     prefer: str | None = None,
@@ -79,7 +80,7 @@ def pack(
     merging = flags.merging(base, adapters, combination)
     permits: Any = {
         name: flags.yes(f"--{name.replace('_', '-')}", given[name])
-        for name in ("allow_pickle", "trust_remote_code", "force")
+        for name in ("allow_pickle", "trust_remote_code", "resume", "force")
     }
 
     def run() -> Outcome:

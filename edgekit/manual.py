@@ -40,7 +40,7 @@ measured in the order of `edgekit plan` until one holds every limit; nothing is 
   --data FILE           rows as for --eval, labels optional: where nothing fits by quantizing alone (or with --strategy
                         distill), a smaller model is trained on them to answer alike
   --student SHAPE       its shape, as layers=4,hidden=256, or a smaller model's folder or hub id (default: what fits)
-  --budget TIME         what training it may take (default 20min)
+  --budget TIME         what training it may take (default 20min)      --resume   go on with one left in OUT.training
   --task TASK           where the model does not say: embedding, text-classification, ...
   --revision SHA        of a hub model         --threads N       to measure with (default: the device's fast cores)
   --prefer WHAT         accuracy, speed or size (default: the most faithful quantized candidate, ties to the faster)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from edgekit.errors import (
     BadEvalData,
     DoesNotFit,
     EdgekitError,
+    LimitMissed,
     MissingEngine,
     NoStudentFits,
     UsageError,
@@ -33,6 +36,7 @@ from edgekit.rules import tightened
 from edgekit.setting import app_default_threads, measuring_threads
 from edgekit.strategies.distill.aims import DEFAULT_BUDGET_S
 from edgekit.students.shape import shaped
+from edgekit.training.workplace import CHECKPOINT, leaving, prepare, workplace_of
 from edgekit.training_data import held_out
 
 if TYPE_CHECKING:
@@ -77,6 +81,7 @@ def pack(
     history: str | Path | None = None,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    resume: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
@@ -89,7 +94,8 @@ def pack(
     are made and measured in the planner's order until one holds every limit. Each report is added to `history`: a
     folder, "none", or None for the default one (docs/history.md). `data_file` holds rows to train a smaller model on
     where nothing else fits, or `strategy` is "distill", for at most `budget_s`; `student` is its shape, None for the
-    largest that fits. Without an `eval_file` such a bundle is measured on rows held out from these.
+    largest that fits. Without an `eval_file` such a bundle is measured on rows held out from these. What is trained is
+    kept in `<out>.training` until the bundle stands, and `resume` continues from there.
 
     Raises DoesNotFit if no candidate can be within the device's budget, LimitMissed if each was measured and none
     passed (with `force` the nearest miss is written instead, marked as failed), TrainingError where no student can be
@@ -114,7 +120,10 @@ def pack(
     order = Order(made.source, made.setting, limits, made.offers, data, threads, folder, languages, app_threads)
     destination = Path(out) if out is not None else Path(f"{source.name}-{profile.name}")
     keep_apart(source, destination)
-    with writing(destination, force=force, need_bytes=_needed_bytes(made.source, made.plan)) as output:
+    with (
+        writing(destination, force=force, need_bytes=_needed_bytes(made.source, made.plan)) as output,
+        _kept_trainings(order, destination, resume=resume, force=force) as order,
+    ):
         return _proven(order, made.plan, output, keep_misses=force, progress=progress)
 
 
@@ -126,6 +135,28 @@ def _read(
     if calibration_file is None:
         return source, data
     return replace(source, calibration=read_eval(Path(calibration_file), source).arrays), data
+
+
+@contextmanager
+def _kept_trainings(order: Order, destination: Path, *, resume: bool, force: bool) -> Iterator[Order]:
+    """The order with a place beside the output for what a student's training leaves, until its bundle stands: an
+    interrupt, or limits that it misses, do not cost the training.
+    """
+    training = order.source.training
+    if training is None:
+        yield order
+        return
+    workplace = workplace_of(destination)
+    prepare(workplace, resume=resume, force=force)
+    with leaving(workplace / CHECKPOINT):
+        try:
+            yield replace(order, source=replace(order.source, training=replace(training, resume=workplace)))
+        except LimitMissed as error:
+            kept = f"; what was trained is kept in {workplace}"
+            raise LimitMissed(
+                f"{error.message}{kept}", f"{error.remedy}; with --resume nothing is trained again"
+            ) from error
+    shutil.rmtree(workplace, ignore_errors=True)
 
 
 def _proven(order: Order, chosen: Plan, output: Output, *, keep_misses: bool, progress: Progress) -> Packed:

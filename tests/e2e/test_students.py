@@ -11,7 +11,7 @@ from fixtures.packing import LOOSE, everything_below
 from fixtures.teaching import write_rows
 
 import edgekit
-from edgekit.errors import DoesNotFit, LimitMissed, NoData, NoStudentFits, UsageError
+from edgekit.errors import DoesNotFit, LimitMissed, NoData, NoStudentFits, OutputExists, UsageError
 from edgekit.limits import Limits
 from edgekit.model import StudentSpec
 from edgekit.plan_table import plan_text
@@ -130,11 +130,25 @@ def test_one_training_serves_every_way_to_pack_it(rows: Path, tmp_path: Path, mo
     limits = replace(ASKED, max_kl=1e-9)
     options = {"strategy": "distill", "data_file": rows, "budget_s": 3, "limits": limits, "history": "none"}
     with pytest.raises(
-        LimitMissed, match=r"distill onnx-int8 layers=1 missed mean KL.*distill onnx-fp32 layers=1 missed"
+        LimitMissed,
+        match=r"distill onnx-int8 layers=1 missed mean KL.*distill onnx-fp32 layers=1 missed.*kept in \S+out.training",
     ):
         edgekit.pack(teacher, DEVICE, out=tmp_path / "out", **options)  # type: ignore[arg-type]
     assert len(trained) == 1
     assert not (tmp_path / "out").exists()
+
+    with pytest.raises(OutputExists, match=r"out.training holds what an interrupted training left - --resume"):
+        edgekit.pack(teacher, DEVICE, out=tmp_path / "out", **options)  # type: ignore[arg-type]
+    again = edgekit.pack(
+        teacher,
+        DEVICE,
+        out=tmp_path / "out",
+        **(options | {"limits": ASKED}),
+        resume=True,  # type: ignore[arg-type]
+    )
+    assert again.report.training is not None
+    assert any(each.startswith("continued from the checkpoint") for each in again.report.training.remarks)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "teacher"]
 
 
 def test_rows_beside_a_strategy_that_trains_nothing_are_refused(teacher: Path, rows: Path) -> None:

@@ -27,6 +27,7 @@ from edgekit.strategies import STRATEGIES, Artifact, Candidate, Rejection, load
 from edgekit.strategies.distill.teaching import RECORD, Place, checked, opened, trained_student
 from edgekit.strategies.distill.words import duration_told, shape_told
 from edgekit.students.shape import shaped
+from edgekit.training.workplace import CHECKPOINT
 
 NAME = "distill"
 _PACKED, _SHAPE = "packed as", "student"
@@ -71,7 +72,8 @@ def make(
     assert training.student is not None
     home = workdir.parent / f"student-{_slug(training.student)}"
     if not (home / "student" / RECORD).is_file():
-        place = Place(training.resume or home / "checkpoints", home, resume=training.resume is not None)
+        kept = training.resume or home
+        place = Place(kept / CHECKPOINT, kept, resume=training.resume is not None)
         trained_student(model, home / "student", place, progress)
     record = TrainingRecord.model_validate_json((home / "student" / RECORD).read_bytes())
     student = opened(model, home / "student")
