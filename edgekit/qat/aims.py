@@ -1,34 +1,44 @@
-"""What a model is held to while it learns to be rounded, by task, and how it is trained by default."""
+"""What a model is held to while it learns to be rounded, by task and deployment, and how it is trained by default."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from edgekit.model import Task
 from edgekit.qat.deployed import Deployment
-from edgekit.strategies.distill.aims import Aims
 
 DEFAULT_BUDGET_S = 10 * 60.0
 
-# The model answers nearly as its teacher does already: small steps, no softening, and no labels, which would move it
-# away from the model that it is to stand for.
-_CLASSIFIER = Aims(soft=1.0, temperature=1.0, hidden=0.1, batch_size=16, weight_decay=0.0)
+
+@dataclass(frozen=True)
+class Aims:
+    """`states` weighs the states of all layers beside the answers, which always count 1; the rest is the recipe's.
+
+    Matrices must move little (a step rounds many weights the other way); norms and biases (`vector_rate`) have far to
+    go, above all where activations are rounded: their outliers set the step of all others, and norms and biases make
+    the outliers.
+    """
+
+    states: float = 0.0
+    most_tokens: int = 256
+    batch_size: int = 16
+    epochs: float = 10
+    learning_rate: float = 2e-5
+    vector_rate: float = 300.0
+
+
 _AIMS: Mapping[Task, Aims] = {
-    "embedding": Aims(embedding=1.0, batch_size=16, weight_decay=0.0),
-    "text-classification": _CLASSIFIER,
-    "token-classification": _CLASSIFIER,
-    "image-classification": _CLASSIFIER,
-    "causal-lm": Aims(soft=1.0, temperature=1.0, batch_size=4, weight_decay=0.0),
+    "embedding": Aims(states=0.5),
+    "text-classification": Aims(states=0.5),
+    "token-classification": Aims(states=0.5),
+    "image-classification": Aims(states=0.5),
+    "causal-lm": Aims(batch_size=4),
 }
 TASKS = tuple(_AIMS)
-
-# Matrices must move little (a step rounds many weights the other way); norms and biases have far to go, above all where
-# activations are rounded: their outliers set the step of all others, and it is norms and biases that make them.
-_RATE: Mapping[Deployment, float] = {"onnx-int8": 2e-5, "gguf-Q4_0": 1e-5}
-VECTOR_RATE: Mapping[Deployment, float] = {"onnx-int8": 300.0, "gguf-Q4_0": 10.0}
+_VECTOR_RATE: Mapping[Deployment, float] = {"onnx-int8": 300.0, "gguf-Q4_0": 10.0}
 
 
 def aims_for(task: Task, deployment: Deployment) -> Aims:
     """KeyError for a task without a row."""
-    return replace(_AIMS[task], learning_rate=_RATE[deployment])
+    return replace(_AIMS[task], vector_rate=_VECTOR_RATE[deployment])

@@ -15,22 +15,19 @@ from edgekit.device import detect
 from edgekit.errors import NoData, UnsupportedModel
 from edgekit.model import SourceModel, Training
 from edgekit.progress import Progress
-from edgekit.qat.aims import TASKS, VECTOR_RATE, aims_for
+from edgekit.qat.aims import TASKS, Aims, aims_for
 from edgekit.qat.comparison import Recovery, recovery
 from edgekit.qat.deployed import Deployment, kinds_for
 from edgekit.qat.layers import Kind, attach, detach, settle
-from edgekit.strategies.distill.aims import Aims
+from edgekit.qat.objective import objective, told
 from edgekit.strategies.distill.lesson import Lesson, lesson
-from edgekit.strategies.distill.objective import objective, told, weight_of
+from edgekit.strategies.distill.objective import weight_of
 from edgekit.strategies.distill.saving import save_folder
-from edgekit.strategies.distill.teaching import Place
 from edgekit.strategies.distill.words import duration_told
-from edgekit.training.workplace import ANSWERS
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgekit.training.cache import TeacherCache
     from edgekit.training.loop import Recipe, Trained
 
 RECORD, MARK = "qat.json", "edgekit_qat"
@@ -64,6 +61,14 @@ class Record:
     recovered: Recovery
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where checkpoints are kept, and whether the last of them is continued."""
+
+    checkpoints: Path
+    resume: bool = False
+
+
 def fine_tuned(
     model: SourceModel,
     deployment: Deployment,
@@ -94,7 +99,7 @@ def fine_tuned(
     student = copy.deepcopy(teacher)
     attach(student, kinds)
     arithmetic = f"computed as {deployment}{' in 7 bits' if seven_bits else ''}"
-    recipe = _recipe(aims, training, deployment, (*told(aims, model, same_width=True), arithmetic))
+    recipe = _recipe(aims, training, (*told(aims, model), arithmetic))
     trained = _trained(student, model, teacher, taught, aims, recipe, place, progress)
     settle(student, kinds)
     plain = copy.deepcopy(teacher)
@@ -182,37 +187,19 @@ def _trained(
     from edgekit.training.batches import Data
     from edgekit.training.loop import train
 
+    was_on = next(teacher.parameters()).device
     parts = taught.parts
-    data = Data(taught.examples, parts.train, parts.validation, taught.pad, taught.labels, weight_of(model.task))
-    cache = _remembered(model, teacher, taught, aims, place, progress)
+    data = Data(taught.examples, parts.train, parts.validation, taught.pad, None, weight_of(model.task))
     try:
         return train(
-            student, objective(aims, model, cache), data, recipe,
+            student, objective(aims, model, teacher), data, recipe,
             checkpoints=place.checkpoints, resume=place.resume, progress=progress,
         )  # fmt: skip
     finally:
-        cache.close()
+        teacher.to(was_on)
 
 
-def _remembered(
-    model: SourceModel, teacher: nn.Module, taught: Lesson, aims: Aims, place: Place, progress: Progress
-) -> TeacherCache:
-    from edgekit.training.cache import Kept, TeacherCache
-
-    kept = Kept(
-        model.task,
-        model.pooling,
-        model.normalize,
-        hidden=(-1,) if aims.hidden else (),
-        temperature=aims.temperature,
-    )
-    return TeacherCache.build(
-        place.scratch / ANSWERS, teacher, taught.examples, kept,
-        batch_size=aims.batch_size, pad=taught.pad, progress=progress,
-    )  # fmt: skip
-
-
-def _recipe(aims: Aims, training: Training, deployment: Deployment, losses: tuple[str, ...]) -> Recipe:
+def _recipe(aims: Aims, training: Training, losses: tuple[str, ...]) -> Recipe:
     from edgekit.training.loop import Recipe
 
     return Recipe(
@@ -221,8 +208,8 @@ def _recipe(aims: Aims, training: Training, deployment: Deployment, losses: tupl
         epochs=aims.epochs,
         budget_s=training.budget_s,
         seed=training.seed,
-        weight_decay=aims.weight_decay,
-        vector_rate=VECTOR_RATE[deployment],
+        weight_decay=0.0,
+        vector_rate=aims.vector_rate,
         precision="fp32",  # 16-bit floats have grids of their own, coarser than some of these
         objective="; ".join(losses),
     )

@@ -17,11 +17,9 @@ from edgekit.model import SourceModel, Task, open_model
 from edgekit.model.apart import keep_apart
 from edgekit.output import writing
 from edgekit.progress import Progress, Silent
-from edgekit.qat.aims import DEFAULT_BUDGET_S
+from edgekit.qat.aims import DEFAULT_BUDGET_S, Aims
 from edgekit.qat.deployed import Deployment
-from edgekit.qat.finetuning import RECORD, Record, checked, fine_tuned
-from edgekit.strategies.distill.aims import Aims
-from edgekit.strategies.distill.teaching import Place
+from edgekit.qat.finetuning import RECORD, Place, Record, checked, fine_tuned
 from edgekit.strategies.onnx.int8 import saturates
 from edgekit.training.workplace import CHECKPOINT, leaving, prepare, workplace_of
 from edgekit.training_data import read_training
@@ -75,7 +73,7 @@ def qat(
     destination = Path(out) if out is not None else Path(f"{source.name}-qat-{deployment.partition('-')[2].lower()}")
     keep_apart(source, destination)
     workplace = workplace_of(destination)
-    place = Place(workplace / CHECKPOINT, workplace, resume)
+    place = Place(workplace / CHECKPOINT, resume)
     if not state().is_main_process:
         return Made(
             destination, fine_tuned(source, deployment, None, place, Silent(), seven_bits=seven_bits, aims=aims)

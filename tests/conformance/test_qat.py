@@ -22,10 +22,9 @@ from edgekit.progress import Silent
 from edgekit.qat import grids
 from edgekit.qat.aims import aims_for
 from edgekit.qat.deployed import Deployment, kinds_for
-from edgekit.qat.finetuning import Record, fine_tuned
+from edgekit.qat.finetuning import Place, Record, fine_tuned
 from edgekit.qat.layers import attach
 from edgekit.strategies import Artifact, Candidate
-from edgekit.strategies.distill.teaching import Place
 from edgekit.strategies.gguf import write_gguf
 from edgekit.strategies.gguf.architecture import lay_out
 from edgekit.strategies.gguf.lattice import unpack_blocks
@@ -50,7 +49,7 @@ def trained(folder: Path, deployment: Deployment, *, seven_bits: bool = False, *
     model = replace(open_model(folder), training=Training("made up", texts=texts(), **changes))
     aims = replace(aims_for(model.task, deployment), epochs=1, batch_size=16, most_tokens=16, learning_rate=1e-3)
     out = folder.parent / "trained"
-    place = Place(folder.parent / "checkpoints", folder.parent / "scratch")
+    place = Place(folder.parent / "checkpoints")
     return out, fine_tuned(model, deployment, out, place, Silent(), seven_bits=seven_bits, aims=aims)
 
 
@@ -229,7 +228,7 @@ def test_training_again_from_its_checkpoint_gives_the_same_folder(tmp_path: Path
     first, record = trained(source, "onnx-int8")
     model = replace(open_model(source), training=Training("made up", texts=texts()))
     aims = replace(aims_for(model.task, "onnx-int8"), epochs=1, batch_size=16, most_tokens=16, learning_rate=1e-3)
-    place = Place(tmp_path / "checkpoints", tmp_path / "scratch", resume=True)
+    place = Place(tmp_path / "checkpoints", resume=True)
     again = fine_tuned(model, "onnx-int8", tmp_path / "again", place, Silent(), aims=aims)
     assert again.best_step == record.best_step
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == (first / "model.safetensors").read_bytes()
