@@ -37,7 +37,7 @@ from edgekit.qat.story import qat
 from edgekit.torch_model import load_tokenizer, load_torch
 
 AIM = 0.5
-ROWS = {"onnx-int8": 8_000, "gguf-Q4_0": 1_600}
+ROWS = {"onnx-int8": 3_000, "gguf-Q4_0": 1_600}
 _HELD_OUT_TEXTS = 400
 _WINDOWS, _WINDOW = 24, 256
 _PIECE_CHARACTERS = 700

@@ -98,6 +98,7 @@ def fine_tuned(
     kinds = told_all(lambda: _kinds(deployment, model, teacher, progress, seven_bits))
     student = copy.deepcopy(teacher)
     attach(student, kinds)
+    _freeze_tables(student, kinds)
     arithmetic = f"computed as {deployment}{' in 7 bits' if seven_bits else ''}"
     recipe = _recipe(aims, training, (*told(aims, model), arithmetic))
     trained = _trained(student, model, teacher, taught, aims, recipe, place, progress)
@@ -110,6 +111,13 @@ def fine_tuned(
     if folder is not None:
         _save(student, model, folder, record, kinds)
     return record
+
+
+def _freeze_tables(student: nn.Module, kinds: Mapping[str, Kind]) -> None:
+    """One step of a uint8 table is far beyond what training moves a row: it would be time and memory for nothing."""
+    for name, kind in kinds.items():
+        if kind == "uint8-table":
+            student.get_submodule(name).requires_grad_(False)
 
 
 def _kinds(
