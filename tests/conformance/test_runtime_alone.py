@@ -110,7 +110,7 @@ def test_failures_are_one_line_with_the_errors_name(onnx_python: Path, llama_pyt
         [onnx_python, *bundles.STRICT, run], input=b"caf\xe9\n", capture_output=True, env=strict, check=False
     )
     assert (garbled.returncode, garbled.stderr.count(b"\n")) == (1, 1)
-    assert b"not utf-8 text at byte 3" in garbled.stderr
+    assert b"is not UTF-8 at byte 3" in garbled.stderr
     usage = _run(onnx_python, run, "--thread-count", "3", check=False)
     assert usage.returncode == 2
     (bundle / "config.json").write_text("{}", encoding="utf-8")
