@@ -166,3 +166,13 @@ def test_a_tokenizer_that_the_manifest_does_not_list(c_tokens: Path, tmp_path: P
     answer = json.loads(c_runtime.run_c([c_tokens / "tokens", bundle]).stdout)
     assert answer["code"] == "BundleInvalid"
     assert "not among the listed files" in answer["message"]
+
+
+def test_a_tokenizer_without_added_tokens(c_tokens: Path, tmp_path: Path) -> None:
+    tiny_tokenizers.wordpiece(tmp_path, vocab_size=60)
+    stored = json.loads((tmp_path / "tokenizer.json").read_bytes())
+    for changed in ({**stored, "added_tokens": []}, {key: stored[key] for key in stored if key != "added_tokens"}):
+        (tmp_path / "tokenizer.json").write_text(json.dumps(changed), encoding="utf-8")
+        with Tokens(c_tokens / "tokens", c_text.bundle(tmp_path)) as tokens:
+            answer = tokens.encode("the quick fox")
+        assert "ids" in answer or answer["code"] == "LoadFailed"

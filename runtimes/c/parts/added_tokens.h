@@ -154,6 +154,7 @@ static inline int added_by_search(const void *one, const void *other) {
 static inline edgekit_code added_number(added_tokens *self, vocabulary *words, const tokenizer_json *file,
                                         edgekit_error *error) {
     size_t next = words->count;
+    if (self->count == 0) return EDGEKIT_OK; /* `at` is NULL then, which qsort does not take */
     qsort(self->at, self->count, sizeof *self->at, added_by_content);
     for (size_t index = 1; index < self->count; index++) {
         if (added_by_content(&self->at[index - 1], &self->at[index]) == 0) {
@@ -196,7 +197,7 @@ static inline edgekit_code added_arrange(added_tokens *self, const normalizer *h
         letters_free(&content);
         if (!memory) return fail(error, EDGEKIT_LOAD_FAILED, "there is no memory for added tokens");
     }
-    qsort(self->at, self->count, sizeof *self->at, added_by_search);
+    if (self->count > 0) qsort(self->at, self->count, sizeof *self->at, added_by_search);
     for (size_t index = self->count, set = 2; set-- > 0;) {
         self->first[set][256] = index;
         for (size_t byte = 256; byte-- > 0;) {
