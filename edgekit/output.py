@@ -169,7 +169,7 @@ def _check_free(out: Path, force: bool, replaceable: Replaceable) -> None:
 def _check_outside_bundles(out: Path) -> None:
     """A bundle that holds a file more than was packed is one no longer."""
     for folder in out.parents:
-        if (folder / _MANIFEST).is_file():
+        if os.path.isfile(folder / _MANIFEST):  # noqa: PTH113 (Path's raises where a folder may not be read)
             raise OutputUnwritable(
                 f"{out} lies in the bundle {folder}, which is refused once it holds a file more", "name a place outside"
             )

@@ -547,7 +547,7 @@ def a_field_that_is_missing(folder: Path) -> None:
         (a_file_too_many, r"sitecustomize\.py is in the bundle's folder and not in its manifest"),
         (a_path_that_climbs_out, r"the path '\.\./outside\.json' climbs out of the bundle"),
         (an_absolute_path, r"the path '/etc/hostname' is absolute"),
-        (a_newer_schema, r"schema_version \d, this runtime reads \d: update edgekit-runtime"),
+        (a_newer_schema, r"schema_version \d, this runtime reads \d - update edgekit-runtime"),
         (a_symbolic_link, r"config\.json is a symbolic link"),
         (a_linked_folder, r"onnx is a symbolic link"),
         (half_a_manifest, r"edgekit\.json is not valid JSON"),
@@ -564,7 +564,7 @@ def test_a_bundle_that_is_not_what_was_packed(
 
 @pytest.mark.parametrize("words", [("verify", "gone"), ("run", "gone", "a text"), ("validate", "gone")])
 def test_a_bundle_that_is_not_there(desk: Desk, words: tuple[str, ...]) -> None:
-    desk.refuse(BadBundle, "gone is not a folder", *words)
+    desk.refuse(BadBundle, "there is no gone - name the folder that edgekit pack wrote", *words)
 
 
 @pytest.mark.engines
