@@ -71,7 +71,7 @@ def test_steps_that_were_rounded_with_their_values_are_found(seed: int, dtype: s
     found = decode(carry(values, "Q4_0", {"bfloat16": "BF16", "float16": "F16"}[dtype], "w", tally), "Q4_0")
     assert tally.off_grid == 0
     assert (np.abs(found - values) <= 2.0**-7 * np.abs(values)).all()
-    assert tally.relative_rmse < 2.0**-8  # half a unit of bfloat16 for the value, and as much for the step found from it
+    assert tally.relative_rmse < 2.0**-8  # half a unit of bfloat16 for the value, and for the step found from it
 
 
 def test_ggml_s_own_quantizer_loses_what_is_carried() -> None:
