@@ -187,6 +187,7 @@ def test_an_answer_can_be_stopped(browser: Browser, made: Made, tmp_path: Path) 
     )  # fmt: skip
     (told,), (verdict,) = seen.value
     assert "stopped" in told
+    assert int(told.split()[0]) < 2000  # of the 2048 that its context has
     assert verdict.startswith("✓")
 
 
