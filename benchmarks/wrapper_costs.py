@@ -3,9 +3,10 @@
     python benchmarks/wrapper_costs.py [--bundle FOLDER] [--rounds 300] [--repeats 3] [--cold 5] [--json FILE]
 
 Without --bundle, all-MiniLM-L6-v2 is packed for this machine first. Overhead: one process a language calls the wrapper
-and the bare engine in turn (A B A B), on the same tensors of 128 tokens, one thread; the median of the paired
-differences over the bare median. Java's calls are timed once its machine is warm: 400 go before them. Cold start: from
-starting a process to its first embedding, every file hashed; a page's is from opening its address in a live Chromium.
+and the bare engine in turn (A B A B), on one session of the engine and the same tensors of 128 tokens, one thread; the
+median of the paired differences over the bare median. (Two sessions of one model differ by up to 1 % themselves, by
+where their weights lie.) Java's calls are timed once its machine is warm: 400 go before them. Cold start: from starting
+a process to its first embedding, every file hashed; a page's is from opening its address in a live Chromium.
 Bytes are what the app gets: the wrapper's own files, compiled and stripped where it is compiled, and beside them the
 engine's and the other packages that it needs.
 """
@@ -88,8 +89,8 @@ def build(work: Path) -> dict[str, Path]:
     library = work / "libedgekit.so"
     compiled(["gcc", *flags, "-shared", "-fPIC", "-fvisibility=hidden", c / "edgekit.c", "-o", library, *links])
     for name in ("overhead", "cold"):
-        source = HERE / "overhead.c" if name == "overhead" else drivers.DRIVERS / "driver.c"
-        compiled(["gcc", *flags, "-I", c_runtime.SOURCES, source, c / "edgekit.c", "-o", work / name, *links])
+        sources = [HERE / "overhead.c"] if name == "overhead" else [drivers.DRIVERS / "driver.c", c / "edgekit.c"]
+        compiled(["gcc", *flags, "-I", c_runtime.SOURCES, *sources, "-o", work / name, *links])
     native = java_runtime.native(work / "java" / "native", java, "-DCMAKE_BUILD_TYPE=Release")
     classes = java_runtime.javac(work / "java" / "classes", (java / "src" / "main" / "java").rglob("*.java"))
     sources = [java_runtime.DRIVER, HERE / "Overhead.java"]

@@ -6,14 +6,15 @@ import dev.edgekit.Edgekit;
 import dev.edgekit.OpenOptions;
 import dev.edgekit.Session;
 import dev.edgekit.Tensor;
+import java.lang.reflect.Field;
 import java.nio.ByteBuffer;
 import java.util.LinkedHashMap;
 import java.util.Map;
 
 /**
  * What Java, JNI and the C runtime cost beside the engine: {@code Overhead BUNDLE ENGINE_LIBRARY ROUNDS} of an ONNX text
- * bundle, 128 tokens, one thread. The wrapper and the bare engine (overhead_jni.c, its tensors made once) take turns in
- * this process; one line of JSON has the time of each call.
+ * bundle, 128 tokens, one thread. The wrapper and the bare engine (overhead_jni.c, its tensors made once) take turns on
+ * one session of the engine; one line of JSON has the time of each call.
  *
  * <p>-Ddev.edgekit.library=... names libedgekit_jni.so, -Doverhead.library=... what overhead_jni.c was compiled to.
  */
@@ -23,7 +24,7 @@ public final class Overhead {
 
     private Overhead() {}
 
-    public static void main(String[] arguments) {
+    public static void main(String[] arguments) throws ReflectiveOperationException {
         System.load(System.getProperty("overhead.library"));
         int rounds = Integer.parseInt(arguments[2]);
         long started = System.nanoTime();
@@ -36,8 +37,7 @@ public final class Overhead {
         session.run(inputs);
         told.put("first_ms", milliseconds(started));
 
-        String model = arguments[0] + "/" + manifest.get("model_file").getAsString();
-        long bare = bare(arguments[1], model, inputs);
+        long bare = bare(session, inputs);
         float same = session.run(inputs).values().iterator().next().floats()[0];
         if (runBare(bare) != same) {
             throw new IllegalStateException("the engine answers " + runBare(bare) + ", the wrapper " + same);
@@ -81,17 +81,19 @@ public final class Overhead {
         return inputs;
     }
 
-    private static long bare(String library, String model, Map<String, Tensor> inputs) {
+    private static long bare(Session session, Map<String, Tensor> inputs) throws ReflectiveOperationException {
+        Field address = Session.class.getDeclaredField("address");
+        address.setAccessible(true);
         ByteBuffer[] data = new ByteBuffer[inputs.size()];
         int index = 0;
         for (Tensor one : inputs.values()) {
             data[index++] = one.data();
         }
-        return openBare(library, model, inputs.keySet().toArray(new String[0]), data);
+        return bareOf(address.getLong(session), inputs.keySet().toArray(new String[0]), data);
     }
 
-    /** A session of the engine as the C runtime opens it; inputs are int64 [1, elements]. */
-    private static native long openBare(String library, String model, String[] names, ByteBuffer[] data);
+    /** The engine in a session of the C runtime; inputs are int64 [1, elements]. */
+    private static native long bareOf(long session, String[] names, ByteBuffer[] data);
 
     /** The first number of the first output. */
     private static native float runBare(long bare);

@@ -1,6 +1,6 @@
 """What the Python runtime costs beside the engine: `python overhead.py BUNDLE LIBRARY ROUNDS` of an ONNX text bundle,
-128 tokens, one thread. The wrapper and the bare onnxruntime, with the same options, take turns in this process on the
-same tensors. LIBRARY is not looked at: the onnxruntime package brings its own.
+128 tokens, one thread. The wrapper and the bare onnxruntime take turns on one session of the engine and the same
+tensors. LIBRARY is not looked at: the onnxruntime package brings its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ def main(bundle: str, _library: str, rounds: str) -> None:
         open_ms = 1000 * (time.perf_counter() - started)
         inputs = {each["name"]: tokens(each["name"]) for each in session.info["inputs"]}
         first_ms = timed(lambda: session.run(inputs))
-        bare = bare_run(Path(bundle) / session.info["model_file"], inputs)
+        engine = session.engine._session  # as an app without the wrapper would call it
+
+        def bare() -> Any:
+            return engine.run(None, inputs)
+
         for wrapped, alone in zip(session.run(inputs).values(), bare(), strict=True):
             if not (wrapped == alone).all():
                 raise SystemExit("the two answer differently")
@@ -40,14 +44,6 @@ def tokens(name: str) -> Any:
 
     kinds = {"attention_mask": np.ones(TOKENS), "token_type_ids": np.zeros(TOKENS)}
     return kinds.get(name, 1000 + np.arange(TOKENS)).astype(np.int64)[None]
-
-
-def bare_run(model: Path, inputs: dict[str, Any]) -> Callable[[], Any]:
-    """The engine as the wrapper opens it, called as an app without the wrapper would."""
-    from edgekit_runtime import _onnx
-
-    engine, _, _ = _onnx._load(model, threads=1, low_memory=False, isa_safety=True)
-    return lambda: engine.run(None, inputs)
 
 
 def alternate(rounds: int, wrapper: Callable[[], Any], bare: Callable[[], Any]) -> dict[str, list[float]]:

@@ -1,15 +1,14 @@
-/* The bare engine for Overhead.java: the C runtime's own part opens it, so that threads and options are the same; a run
- * is one call of ONNX Runtime's Run on tensors made once. */
+/* The bare engine for Overhead.java: a run is one call of ONNX Runtime's Run, on tensors made once, in the engine's
+ * session that the wrapper holds. Compiled with the C runtime inside, whose session is looked into. */
 #include <jni.h>
 
-#include "parts/onnxruntime.h"
+#include "edgekit.c"
 
 #define MAX_INPUTS 8
 #define MAX_OUTPUTS 8
 
 typedef struct bare {
     onnx_engine *engine;
-    atomic_bool cancelled;
     size_t count;
     const char *names[MAX_INPUTS];
     OrtValue *values[MAX_INPUTS];
@@ -21,17 +20,13 @@ static void check(JNIEnv *env, const bare *self, OrtStatus *status) {
     if (status != NULL) die(env, self->engine->api->GetErrorMessage(status));
 }
 
-JNIEXPORT jlong JNICALL Java_Overhead_openBare(JNIEnv *env, jclass caller, jstring library, jstring model,
-                                               jobjectArray names, jobjectArray data) {
-    edgekit_options options = {.struct_bytes = sizeof options};
-    edgekit_error error;
+JNIEXPORT jlong JNICALL Java_Overhead_bareOf(JNIEnv *env, jclass caller, jlong session, jobjectArray names,
+                                             jobjectArray data) {
     bare *self = calloc(1, sizeof *self);
     (void)caller;
     self->count = (size_t)(*env)->GetArrayLength(env, names);
     if (self->count > MAX_INPUTS) die(env, "too many inputs");
-    const char *file = (*env)->GetStringUTFChars(env, model, NULL);
-    options.engine_library = (*env)->GetStringUTFChars(env, library, NULL);
-    if (onnx_open(&self->engine, file, &options, 1, &self->cancelled, &error) != EDGEKIT_OK) die(env, error.message);
+    self->engine = ((const edgekit_session *)(intptr_t)session)->onnx;
     if (self->engine->output_count > MAX_OUTPUTS) die(env, "too many outputs");
     for (jsize index = 0; index < (jsize)self->count; index++) {
         jstring name = (*env)->GetObjectArrayElement(env, names, index);

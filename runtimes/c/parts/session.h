@@ -56,11 +56,14 @@ static bool session_serves(const edgekit_session *self, size_t call) {
 }
 
 static edgekit_code check_served(const edgekit_session *self, const char *call, edgekit_error *error) {
+    const size_t count = sizeof session_calls / sizeof *session_calls;
+    size_t asked = 0;
+    while (asked < count && strcmp(session_calls[asked].call, call) != 0) asked++;
+    if (asked < count && session_serves(self, asked)) return EDGEKIT_OK;
     char others[200] = "";
     size_t used = 0;
-    for (size_t index = 0; index < sizeof session_calls / sizeof *session_calls; index++) {
+    for (size_t index = 0; index < count; index++) {
         if (!session_serves(self, index)) continue;
-        if (strcmp(session_calls[index].call, call) == 0) return EDGEKIT_OK;
         used += (size_t)snprintf(others + used, sizeof others - used, "%s%s()", used == 0 ? "" : ", ",
                                  session_calls[index].call);
     }

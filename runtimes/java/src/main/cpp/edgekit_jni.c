@@ -193,10 +193,10 @@ static void set_output(JNIEnv *env, jobjectArray array, size_t index, const edge
     (*env)->DeleteLocalRef(env, bytes);
 }
 
-static jobjectArray outputs_of(JNIEnv *env, const edgekit_outputs *outputs) {
+static jobjectArray outputs_of(JNIEnv *env, const edgekit_outputs *outputs, bool want_names) {
     size_t count = edgekit_outputs_count(outputs);
-    jbyteArray names = join(env, count, output_name, outputs);
-    jintArray heads = names == NULL ? NULL : (*env)->NewIntArray(env, (jsize)(2 * count));
+    jbyteArray names = want_names ? join(env, count, output_name, outputs) : NULL;
+    jintArray heads = want_names && names == NULL ? NULL : (*env)->NewIntArray(env, (jsize)(2 * count));
     jlongArray axes = heads == NULL ? NULL : (*env)->NewLongArray(env, (jsize)(EDGEKIT_MAX_RANK * count));
     jobjectArray array = axes == NULL ? NULL : (*env)->NewObjectArray(env, (jsize)(3 + count), java.object, NULL);
     if (array == NULL) return NULL;
@@ -213,7 +213,7 @@ static jobjectArray outputs_of(JNIEnv *env, const edgekit_outputs *outputs) {
 }
 
 static jobjectArray native_run(JNIEnv *env, jclass caller, jlong handle, jbyteArray names, jintArray heads,
-                               jlongArray axes, jobjectArray data) {
+                               jlongArray axes, jobjectArray data, jboolean want_names) {
     edgekit_outputs *outputs = NULL;
     edgekit_error error;
     jobjectArray found = NULL;
@@ -225,7 +225,7 @@ static jobjectArray native_run(JNIEnv *env, jclass caller, jlong handle, jbyteAr
     edgekit_tensor *tensors = texts == NULL ? NULL : taken(env, count, sizeof *tensors);
     if (tensors != NULL && fill_tensors(env, tensors, count, texts, heads, axes, data)) {
         edgekit_code code = edgekit_run(session_at(handle), tensors, count, &outputs, &error);
-        if (went_well(env, code, &error)) found = outputs_of(env, outputs);
+        if (went_well(env, code, &error)) found = outputs_of(env, outputs, want_names);
         edgekit_outputs_free(outputs);
     }
     free(tensors);
@@ -414,7 +414,7 @@ JNIEXPORT jint JNICALL JNI_OnLoad(JavaVM *machine, void *reserved) {
         {"info", "(J)[B", (void *)native_info},
         {"cancel", "(J)V", (void *)native_cancel},
         {"free", "(J)V", (void *)native_free},
-        {"run", "(J[B[I[J[Ljava/nio/ByteBuffer;)[Ljava/lang/Object;", (void *)native_run},
+        {"run", "(J[B[I[J[Ljava/nio/ByteBuffer;Z)[Ljava/lang/Object;", (void *)native_run},
         {"tokenize", "(J[B)[I", (void *)native_tokenize},
         {"embed", "(J[B)[F", (void *)native_embed},
         {"classify", "(J[B[B)[Ljava/lang/Object;", (void *)native_classify},

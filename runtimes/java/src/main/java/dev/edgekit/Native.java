@@ -48,9 +48,11 @@ final class Native {
 
     /**
      * {@code heads} is dtype and rank of each tensor in turn, {@code axes} all shapes in a row. Back comes {byte[]
-     * names, int[] heads, long[] axes, byte[] of the first output, of the second, ...}.
+     * names, int[] heads, long[] axes, byte[] of the first output, of the second, ...}, names if they are wanted: they
+     * are the same call after call.
      */
-    static native Object[] run(long handle, byte[] names, int[] heads, long[] axes, ByteBuffer[] data);
+    static native Object[] run(
+            long handle, byte[] names, int[] heads, long[] axes, ByteBuffer[] data, boolean wantNames);
 
     static native int[] tokenize(long handle, byte[] text);
 

@@ -27,6 +27,7 @@ public final class Session implements AutoCloseable {
     private Object caller; // whoever hears the running call; null: nobody does
     private volatile boolean cancelled;
     private volatile Names lastNames; // the same call after call
+    private volatile List<String> outputNames; // the graph's; null until the first run
 
     Session(long handle, String info) {
         address = handle;
@@ -48,7 +49,7 @@ public final class Session implements AutoCloseable {
         int axis = 0;
         for (int index = 0; index < data.length; index++) {
             Tensor tensor = Checks.given("an input", inputs.get(names.get(index)));
-            long[] shape = tensor.shape();
+            long[] shape = tensor.axes();
             heads[2 * index] = tensor.dtype().number;
             heads[2 * index + 1] = shape.length;
             System.arraycopy(shape, 0, axes, axis, shape.length);
@@ -56,7 +57,8 @@ public final class Session implements AutoCloseable {
             data[index] = tensor.direct();
         }
         byte[] joined = joined(names);
-        return outputs(call(handle -> Native.run(handle, joined, heads, axes, data)));
+        List<String> known = outputNames;
+        return outputs(known, call(handle -> Native.run(handle, joined, heads, axes, data, known == null)));
     }
 
     /** Ids with the special tokens the model wants, never truncated. */
@@ -275,8 +277,9 @@ public final class Session implements AutoCloseable {
         return found.joined;
     }
 
-    private static Map<String, Tensor> outputs(Object[] found) {
-        List<String> names = Utf8.split((byte[]) found[0]);
+    private Map<String, Tensor> outputs(List<String> known, Object[] found) {
+        List<String> names = known == null ? Utf8.split((byte[]) found[0]) : known;
+        outputNames = names;
         int[] heads = (int[]) found[1];
         long[] axes = (long[]) found[2];
         Map<String, Tensor> outputs = new LinkedHashMap<>();

@@ -71,6 +71,11 @@ public final class Tensor {
         return shape.clone();
     }
 
+    /** The shape itself, which nobody is to change. */
+    long[] axes() {
+        return shape;
+    }
+
     /** The memory itself, from its start to its end, little-endian. Each call has a position of its own. */
     public ByteBuffer data() {
         return data.duplicate().order(ByteOrder.LITTLE_ENDIAN);
