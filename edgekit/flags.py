@@ -103,6 +103,11 @@ def yes(flag: str, text: str | bool) -> bool:
     return str(text) == "True"
 
 
+def permits(given: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Of the flags that take no value, those of these names, each under its name."""
+    return {name: yes(f"--{name.replace('_', '-')}", given[name]) for name in names}
+
+
 _LIMIT_PARSERS: dict[str, Callable[[str, str | None], float | None]] = {
     "max_ram": size,
     "max_disk": size,
