@@ -12,6 +12,7 @@ from edgekit import planner, strategies
 from edgekit.costs import Setting
 from edgekit.device import DeviceProfile, siblings
 from edgekit.errors import NoData, NoStudentFits, UnsupportedModel, UsageError
+from edgekit.evaluation import EvalSet
 from edgekit.limits import Limits, Preferences
 from edgekit.model import SourceModel, StudentSpec
 from edgekit.planner import Plan
@@ -144,12 +145,15 @@ def taught(
     budget_s: float | None,
     student: StudentSpec | None,
     strategy: str,
+    measured_on: EvalSet | None = None,
 ) -> SourceModel:
-    """The source with what a student of it may be trained on, where there is anything; NoData where there has to be."""
+    """The source with what a student of it may be trained on, where there is anything: none of what bundles are
+    measured on. NoData where there has to be something.
+    """
     if data_file is not None:
         if strategy != "auto" and not strategy.startswith(planner.DISTILL):
             raise UsageError(f"--data trains a student, and --strategy {strategy} packs none", "leave --strategy out")
-        training = read_training(Path(data_file), source, budget_s=budget_s, student=student)
+        training = read_training(Path(data_file), source, budget_s=budget_s, student=student, measured_on=measured_on)
         return replace(source, training=training)
     if student is not None or strategy.startswith(planner.DISTILL):
         raise NoData(f"a student of {source.name} is trained, and there is nothing to train it on", "give --data FILE")

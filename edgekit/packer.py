@@ -109,7 +109,7 @@ def pack(
     _check_asked(source, limits)
     profile = _device(device, progress)
     source, data = _read(source, eval_file, calibration_file)
-    source = taught(source, data_file, budget_s, student, strategy)
+    source = taught(source, data_file, budget_s, student, strategy, data)
     limits = tightened(limits, preferences, source.task)
     made = Asked(source, profile, limits, preferences, strategy, folder, data is not None).planned()
     if not made.plan.candidates:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Set
+from dataclasses import replace
 from pathlib import Path
 
 from edgekit.errors import LabelMismatch, NoData
 from edgekit.evaluation import EvalSet, read_eval
 from edgekit.model import SourceModel, StudentSpec, Training
 from edgekit.strategies.distill.aims import DEFAULT_BUDGET_S
-from edgekit.strategies.distill.lesson import evenly, parted
+from edgekit.strategies.distill.lesson import evenly, parted, told_apart
 from edgekit.strategies.distill.teaching import check_teachable
 
 _MOST_MEASURED = 1000
@@ -22,8 +24,10 @@ def read_training(
     budget_s: float | None = DEFAULT_BUDGET_S,
     seed: int = 0,
     student: StudentSpec | None = None,
+    measured_on: EvalSet | None = None,
 ) -> Training:
-    """The rows of a .jsonl or .csv file, with the columns of an eval file; labels are optional.
+    """The rows of a .jsonl or .csv file, with the columns of an eval file; labels are optional. Inputs that stand in
+    `measured_on` too are left out, which `origin` tells.
 
     Raises UnsupportedModel where no student is trained for such a model, NoData where there are no rows, TooLittleData
     (with how many are needed), LabelMismatch where labels are not the model's, and BadEvalData for what cannot be read.
@@ -33,19 +37,37 @@ def read_training(
         raise NoData(f"cannot read {path}: no such file", "give a .jsonl or .csv file; rows need no labels")
     if _is_blank(path):
         raise NoData(f"{path} has no rows", "give a .jsonl or .csv file with rows; they need no labels")
-    rows = read_eval(path, model, LabelMismatch)
-    training = Training(
+    training = replace(_training(read_eval(path, model, LabelMismatch)), budget_s=budget_s, seed=seed, student=student)
+    if measured_on is not None:
+        training = _without(training, set(told_apart(_training(measured_on))))
+    parted(training)
+    return training
+
+
+def _training(rows: EvalSet) -> Training:
+    return Training(
         origin=rows.origin,
         texts=rows.texts,
         words=rows.words,
         arrays=tuple({name: array[0] for name, array in each.items()} for each in rows.arrays),
         labels=rows.labels,
-        budget_s=budget_s,
-        seed=seed,
-        student=student,
     )
-    parted(training)
-    return training
+
+
+def _without(training: Training, measured: Set[Hashable]) -> Training:
+    """The training without the inputs that something is measured on: what is held out was never learnt."""
+    kept = [index for index, each in enumerate(told_apart(training)) if each not in measured]
+    left_out = len(training) - len(kept)
+    if not left_out:
+        return training
+    return replace(
+        training,
+        origin=f"{training.origin}, without the {left_out} that --eval measures on",
+        texts=tuple(training.texts[index] for index in kept) if training.texts else (),
+        words=tuple(training.words[index] for index in kept) if training.words else (),
+        arrays=tuple(training.arrays[index] for index in kept) if training.arrays else (),
+        labels=None if training.labels is None else tuple(training.labels[index] for index in kept),  # type: ignore[arg-type]
+    )
 
 
 def held_out(training: Training) -> EvalSet:

@@ -8,11 +8,13 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fixtures import tiny_models
 from fixtures.commands import Child, Desk, Moment, assert_refused, start
 from fixtures.onnx_files import products
 from fixtures.teaching import write_rows
+from safetensors.numpy import load_file, save_file
 
 from edgekit.errors import (
     EdgekitError,
@@ -94,6 +96,24 @@ def test_a_resumed_training_is_the_one_that_was_never_stopped(ready: Desk, numbe
     assert (ready.cwd / "out" / "model.safetensors").read_bytes() == expected
     assert "continued from the checkpoint" in resumed.out
     assert names(ready) == ["model", "out", "rows.jsonl"]
+
+
+def _disturb(weights: Path) -> None:
+    draw = np.random.default_rng(0)
+    found = load_file(weights).items()
+    save_file({name: each + draw.normal(0, 0.1, each.shape).astype(each.dtype) for name, each in found}, weights)
+
+
+def test_a_given_student_is_not_continued_with_another_teacher(ready: Desk) -> None:
+    shutil.copytree(ready.cwd / "model", ready.cwd / "small")
+    _disturb(ready.cwd / "small" / "model.safetensors")
+    child = distill(ready, "--student", "small", moment=Moment("training, step 1", signal.SIGINT))
+    assert child.reached(120)
+    assert child.wait().code == Interrupted.exit_code
+    _disturb(ready.cwd / "model" / "model.safetensors")
+    again = distill(ready, "--student", "small", "--resume", name="again").wait()
+    assert_refused(again, UsageError, "belongs to another recipe: objective was .*; teacher [0-9a-f]{16}. and is ")
+    assert names(ready) == ["model", "out.training", "rows.jsonl", "small"]
 
 
 @pytest.mark.parametrize("step", ["open the teacher", "load the teacher", "teacher and student in turn", "write the"])

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.errors import BadEvalData, LabelMismatch, NoData, TooLittleData
+from edgekit.evaluation import read_eval
 from edgekit.model import Training
-from edgekit.strategies.distill.lesson import evenly, parted
+from edgekit.strategies.distill.lesson import evenly, parted, told_apart
 from edgekit.training_data import held_out, read_training
 
 ENCODER = bert()
@@ -58,6 +59,22 @@ def test_rows_that_repeat_one_another_count_once(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows(80) * 3), encoding="utf-8")
     with pytest.raises(TooLittleData, match="80 different examples of 240"):
         read_training(path, ENCODER)
+
+
+@pytest.mark.parametrize("kind", ["text", "label", "tags"])
+def test_what_a_bundle_is_measured_on_is_never_trained_on(tmp_path: Path, kind: str) -> None:
+    model = {"text": ENCODER, "label": CLASSIFIER, "tags": TAGGER}[kind]
+    measured_on = read_eval(write_rows(tmp_path / "measured.jsonl", 30, kind=kind), model)
+    path = write_rows(tmp_path / "rows.jsonl", 200, kind=kind)
+    training = read_training(path, model, measured_on=measured_on)
+    assert training.origin == "rows.jsonl (200 rows), without the 30 that --eval measures on"
+    assert len(training) == 170
+    assert not set(told_apart(training)) & {*measured_on.texts, *measured_on.words}
+    whole = read_training(path, model)
+    answers = dict(zip(told_apart(whole), whole.labels or (), strict=False))
+    assert training.labels is None or [answers[each] for each in told_apart(training)] == list(training.labels)
+    with pytest.raises(TooLittleData, match="159 different examples"):
+        read_training(write_rows(tmp_path / "few.jsonl", 189, kind=kind), model, measured_on=measured_on)
 
 
 @pytest.mark.parametrize(

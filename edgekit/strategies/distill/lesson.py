@@ -31,8 +31,12 @@ def parted(training: Training) -> Split:
     """
     if not len(training):
         raise NoData(f"{training.origin}: there is nothing to train on", "give --data a file with rows")
-    groups: Sequence[Hashable] = training.texts or training.words or [_digest(each) for each in training.arrays]
-    return split(len(training), training.seed, groups)
+    return split(len(training), training.seed, told_apart(training))
+
+
+def told_apart(training: Training) -> Sequence[Hashable]:
+    """Of each example something that is equal where the input is."""
+    return training.texts or training.words or [_digest(each) for each in training.arrays]
 
 
 def lesson(teacher: SourceModel, training: Training, most_tokens: int) -> Lesson:

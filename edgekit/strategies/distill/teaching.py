@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.device import detect
 from edgekit.errors import NoData, UnsupportedModel, UsageError
 from edgekit.manifest import at_home
-from edgekit.model import SourceModel, StudentSpec, Training, open_model
+from edgekit.model import SourceModel, StudentSpec, Training, open_model, source_sha256
 from edgekit.progress import Progress
 from edgekit.report import CurvePoint, TrainingRecord
 from edgekit.strategies.distill.aims import AIMS, Aims, aims_for
@@ -70,7 +70,7 @@ def trained_student(
     teacher_parameters = _parameters(module)
     cache = _remembered(teacher, module, taught, aims, place, progress)
     del module  # its answers are on disk
-    parts, recipe = taught.parts, _recipe(aims, training, losses)
+    parts, recipe = taught.parts, _recipe(aims, training, losses, teacher)
     data = Data(taught.examples, parts.train, parts.validation, taught.pad, taught.labels, weight_of(teacher.task))
     try:
         trained = train(
@@ -155,7 +155,8 @@ def _within_disk(aims: Aims, taught: Lesson, width: int) -> Aims:
     return replace(aims, hidden=0.0) if 4 * tokens * width > aims.most_hidden_bytes else aims
 
 
-def _recipe(aims: Aims, training: Training, losses: Sequence[str]) -> Recipe:
+def _recipe(aims: Aims, training: Training, losses: Sequence[str], teacher: SourceModel) -> Recipe:
+    """Its objective names the teacher, whom nothing else of a given student's checkpoint would tell from another."""
     from edgekit.training.loop import Recipe
 
     return Recipe(
@@ -165,7 +166,7 @@ def _recipe(aims: Aims, training: Training, losses: Sequence[str]) -> Recipe:
         budget_s=training.budget_s,
         seed=training.seed,
         weight_decay=aims.weight_decay,
-        objective="; ".join(losses),
+        objective="; ".join((*losses, f"teacher {source_sha256(teacher)[:16]}")),
     )
 
 
