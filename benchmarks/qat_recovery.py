@@ -31,9 +31,9 @@ from harness.results import minilm, parser, verdict, write
 from edgekit.limits import Limits, Preferences
 from edgekit.model import SourceModel, open_model
 from edgekit.progress import watch
-from edgekit.qat.comparison import Recovery, recovered
-from edgekit.qat.deployed import Deployment
-from edgekit.qat.story import qat
+from edgekit.quantaware.comparison import Recovery, recovered
+from edgekit.quantaware.deployed import Deployment
+from edgekit.quantaware.story import qat
 from edgekit.torch_model import load_tokenizer, load_torch
 
 AIM = 0.5

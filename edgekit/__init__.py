@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgekit.packer import Packed, pack, plan
     from edgekit.planner import Plan
     from edgekit.pruning import Amounts, Pruned, prune
+    from edgekit.quantaware.story import qat
     from edgekit.report import Report
     from edgekit.revalidate import validate
     from edgekit.running import run
@@ -61,6 +62,7 @@ _HOMES = {
     "plan": "packer",
     "profiles": "device",
     "prune": "pruning",
+    "qat": "quantaware.story",
     "run": "running",
     "validate": "revalidate",
     "verify": "bundle",
@@ -93,6 +95,7 @@ __all__ = [
     "plan",
     "profiles",
     "prune",
+    "qat",
     "run",
     "validate",
     "verify",

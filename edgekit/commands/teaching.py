@@ -78,8 +78,8 @@ def qat(
 
     def run() -> Outcome:
         from edgekit.progress import watch
-        from edgekit.qat.story import qat as train_for
-        from edgekit.qat.story import told
+        from edgekit.quantaware.story import qat as train_for
+        from edgekit.quantaware.story import told
 
         with watch() as progress:
             made = train_for(

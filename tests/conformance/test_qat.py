@@ -19,11 +19,11 @@ from edgekit.errors import UnsupportedModel
 from edgekit.inspection import inspect
 from edgekit.model import SourceModel, Training, open_model
 from edgekit.progress import Silent
-from edgekit.qat import grids
-from edgekit.qat.aims import aims_for
-from edgekit.qat.deployed import Deployment, kinds_for
-from edgekit.qat.finetuning import Place, Record, fine_tuned
-from edgekit.qat.layers import attach
+from edgekit.quantaware import grids
+from edgekit.quantaware.aims import aims_for
+from edgekit.quantaware.deployed import Deployment, kinds_for
+from edgekit.quantaware.finetuning import Place, Record, fine_tuned
+from edgekit.quantaware.layers import attach
 from edgekit.strategies import Artifact, Candidate
 from edgekit.strategies.gguf import write_gguf
 from edgekit.strategies.gguf.architecture import lay_out
@@ -141,7 +141,7 @@ def test_a_head_of_few_outputs_stays_in_float(tmp_path: Path) -> None:
 def test_a_layer_that_would_be_float_in_training_alone_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgekit.qat import deployed
+    from edgekit.quantaware import deployed
 
     model = open_model(tiny_models.tiny_bert(tmp_path / "m"))
     module = load_torch(model)

@@ -41,10 +41,11 @@ FLOORS = (
         "distilled_table",
         "demo",
     ),
-    ("revalidate", "pruning", "qat", "tables"),
+    ("revalidate", "pruning", "quantaware", "tables"),
     ("flags", "manual"),
     ("commands",),
     ("cli",),
+    ("__main__",),
 )
 HEAVY = (
     "torch",

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.device import detect
 from edgekit.errors import NoData, UnsupportedModel, UsageError
 from edgekit.manifest import at_home
 from edgekit.model import SourceModel, StudentSpec, Training, open_model, source_sha256
@@ -17,7 +16,7 @@ from edgekit.strategies.distill.aims import AIMS, Aims, aims_for
 from edgekit.strategies.distill.lesson import Lesson, lesson
 from edgekit.strategies.distill.objective import fitted, objective, told, weight_of
 from edgekit.strategies.distill.saving import save_folder
-from edgekit.strategies.distill.words import duration_told, shape_told
+from edgekit.strategies.distill.words import duration_told, machine_told, shape_told
 from edgekit.students.families import family_of
 from edgekit.students.shape import shape_of
 from edgekit.training.workplace import ANSWERS
@@ -190,9 +189,6 @@ def _record(
     sizes: Mapping[str, Any],
     note: str,
 ) -> TrainingRecord:
-    machine = f"{detect(measure=False).soc}, {trained.precision}"
-    if trained.processes > 1:
-        machine += f", {trained.processes} processes"
     return TrainingRecord(
         teacher=at_home(teacher.source),
         **sizes,
@@ -211,7 +207,7 @@ def _record(
         seconds=trained.seconds,
         stopped=trained.stopped,
         remarks=(*trained.remarks, *([note] if note else [])),
-        machine=machine,
+        machine=machine_told(trained),
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgekit.device import detect
 from edgekit.errors import UnsupportedModel
 from edgekit.students.families import family_of
+from edgekit.training.recipe import Trained
 
 
 def shape_told(config: Mapping[str, Any], teacher: Mapping[str, Any], parameters: int) -> str:
@@ -23,6 +25,12 @@ def shape_told(config: Mapping[str, Any], teacher: Mapping[str, Any], parameters
     of = f" of {teacher.get(keys.layers)}" if same and teacher.get(keys.layers) is not None else ""
     was = f" (from {teacher.get(keys.hidden)})" if same and teacher.get(keys.hidden) not in (None, width) else ""
     return f"{layers}{of} layers, {width} wide{was}, {heads} heads, {size}"
+
+
+def machine_told(trained: Trained) -> str:
+    """ "AMD EPYC, fp32, 2 processes": what it was trained on, and in what."""
+    processes = f", {trained.processes} processes" if trained.processes > 1 else ""
+    return f"{detect(measure=False).soc}, {trained.precision}{processes}"
 
 
 def duration_told(seconds: float) -> str:

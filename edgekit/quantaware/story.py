@@ -17,9 +17,9 @@ from edgekit.model import SourceModel, Task, open_model
 from edgekit.model.apart import keep_apart
 from edgekit.output import writing
 from edgekit.progress import Progress, Silent
-from edgekit.qat.aims import DEFAULT_BUDGET_S, Aims
-from edgekit.qat.deployed import Deployment
-from edgekit.qat.finetuning import RECORD, Place, Record, checked, fine_tuned
+from edgekit.quantaware.aims import DEFAULT_BUDGET_S, Aims
+from edgekit.quantaware.deployed import Deployment
+from edgekit.quantaware.finetuning import RECORD, Place, Record, checked, fine_tuned
 from edgekit.strategies.onnx.int8 import saturates
 from edgekit.training.workplace import CHECKPOINT, leaving, prepare, workplace_of
 from edgekit.training_data import read_training

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from edgekit.model import Task
-from edgekit.qat.deployed import Deployment
+from edgekit.quantaware.deployed import Deployment
 
 DEFAULT_BUDGET_S = 10 * 60.0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.model import SourceModel
-from edgekit.qat.aims import Aims
+from edgekit.quantaware.aims import Aims
 from edgekit.training import losses
 from edgekit.training.batches import Batch
 from edgekit.training.tasks import Answers, answers

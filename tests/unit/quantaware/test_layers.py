@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgekit.qat import grids, layers
+from edgekit.quantaware import grids, layers
 
 pytestmark = pytest.mark.engines
 

@@ -11,19 +11,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.device import detect
 from edgekit.errors import NoData, UnsupportedModel
 from edgekit.model import SourceModel, Training
 from edgekit.progress import Progress
-from edgekit.qat.aims import TASKS, Aims, aims_for
-from edgekit.qat.comparison import Recovery, recovery
-from edgekit.qat.deployed import Deployment, kinds_for
-from edgekit.qat.layers import Kind, attach, detach, settle
-from edgekit.qat.objective import objective, told
+from edgekit.quantaware.aims import TASKS, Aims, aims_for
+from edgekit.quantaware.comparison import Recovery, recovery
+from edgekit.quantaware.deployed import Deployment, kinds_for
+from edgekit.quantaware.layers import Kind, attach, detach, settle
+from edgekit.quantaware.objective import objective, told
 from edgekit.strategies.distill.lesson import Lesson, lesson
 from edgekit.strategies.distill.objective import weight_of
 from edgekit.strategies.distill.saving import save_folder
-from edgekit.strategies.distill.words import duration_told
+from edgekit.strategies.distill.words import duration_told, machine_told
 
 if TYPE_CHECKING:
     from torch import nn
@@ -157,7 +156,7 @@ def _record(
         seconds=trained.seconds,
         stopped=trained.stopped,
         remarks=trained.remarks,
-        machine=f"{detect(measure=False).soc}, {trained.precision}",
+        machine=machine_told(trained),
         recovered=found,
     )
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from edgekit.errors import UnsupportedModel
 from edgekit.model import SourceModel
 from edgekit.progress import Progress
-from edgekit.qat import grids
-from edgekit.qat.layers import Kind, is_plain
+from edgekit.quantaware import grids
+from edgekit.quantaware.layers import Kind, is_plain
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ from functools import cache
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgekit.qat import grids
+from edgekit.quantaware import grids
 
 if TYPE_CHECKING:
     import torch

@@ -8,8 +8,8 @@ import pytest
 import torch
 from fixtures.plans import model
 
-from edgekit.qat.aims import TASKS, Aims, aims_for
-from edgekit.qat.objective import answer_loss, state_loss, told
+from edgekit.quantaware.aims import TASKS, Aims, aims_for
+from edgekit.quantaware.objective import answer_loss, state_loss, told
 from edgekit.training.tasks import Answers
 
 pytestmark = pytest.mark.engines

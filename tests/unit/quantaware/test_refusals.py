@@ -12,9 +12,9 @@ from fixtures.plans import model
 from edgekit.cli import main
 from edgekit.errors import EdgekitError, NoData, UnsupportedModel, UsageError
 from edgekit.model import Training
-from edgekit.qat.comparison import recovered
-from edgekit.qat.deployed import DEPLOYMENTS, Deployment
-from edgekit.qat.finetuning import checked
+from edgekit.quantaware.comparison import recovered
+from edgekit.quantaware.deployed import DEPLOYMENTS, Deployment
+from edgekit.quantaware.finetuning import checked
 
 ROWS = Training("made up", texts=("a", "b"))
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.qat import grids
+from edgekit.quantaware import grids
 from edgekit.strategies.gguf.blocks import encode
 from edgekit.strategies.gguf.lattice import carry, unpack_blocks
 
