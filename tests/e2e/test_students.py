@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fixtures import tiny_models
 from fixtures.packing import LOOSE, everything_below
 from fixtures.teaching import write_rows
+from PIL import Image
 
 import edgekit
 from edgekit.errors import DoesNotFit, LimitMissed, NoData, NoStudentFits, OutputExists, UsageError
@@ -154,3 +156,31 @@ def test_one_training_serves_every_way_to_pack_it(rows: Path, tmp_path: Path, mo
 def test_rows_beside_a_strategy_that_trains_nothing_are_refused(teacher: Path, rows: Path) -> None:
     with pytest.raises(UsageError, match="--data trains a student, and --strategy onnx-int8 packs none"):
         planned(teacher, rows, strategy="onnx-int8")
+
+
+def test_a_student_of_pictures_is_packed_and_never_measured_on_what_it_learnt(tmp_path: Path) -> None:
+    """Labelled files, some of which are measured on: those are left out of the training."""
+    model = tiny_models.tiny_vit(tmp_path / "model", num_hidden_layers=4)
+    draw = np.random.default_rng(0)
+    names = []
+    for number in range(200):
+        colour = number % 3  # of the labels cat, dog, fox
+        pixels = draw.integers(0, 100, (32, 32, 3), dtype=np.uint8)
+        pixels[..., colour] += 150
+        names.append((f"{number}.png", ("cat", "dog", "fox")[colour]))
+        Image.fromarray(pixels).save(tmp_path / names[-1][0])
+    rows = "image,label\n" + "".join(f"{file},{label}\n" for file, label in names)
+    (tmp_path / "rows.csv").write_text(rows, encoding="utf-8")
+    (tmp_path / "measured.csv").write_text("".join(rows.splitlines(keepends=True)[:31]), encoding="utf-8")
+    packed = edgekit.pack(
+        model, DEVICE, data_file=tmp_path / "rows.csv", eval_file=tmp_path / "measured.csv", budget_s=8,
+        strategy="distill-onnx-int8", student=StudentSpec(layers=2), limits=ASKED, out=tmp_path / "out", history="none",
+    )  # fmt: skip
+    report = packed.report
+    assert report.status == "passed"
+    assert packed.manifest.strategy == "distill onnx-int8 layers=2"
+    assert report.evaluated_on.startswith("measured.csv (30 rows)")
+    assert report.training is not None
+    assert report.training.origin == "rows.csv (200 rows), without the 30 that --eval measures on"
+    assert (report.training.rows, report.training.labelled) == (170, True)
+    assert {"agreement", "drop"} <= {each.name for each in report.rows}
