@@ -82,6 +82,16 @@ class Asked:
         offers = (*offers, *_offers(source, setting, self.strategy if by_name else planner.DISTILL))
         return Planned(source, setting, offers, self._plan(setting, offers, past))
 
+    def smaller(self) -> Planned | None:
+        """The plan for students alone, after all else was tried; None where none is to be trained or small enough."""
+        if self.source.training is None or self.strategy != "auto":
+            return None
+        try:
+            made = replace(self, strategy=planner.DISTILL).planned()
+        except UnsupportedModel:
+            return None
+        return made if made.plan.candidates else None
+
     def _with_student(self, setting: Setting) -> SourceModel:
         """The source with the shape that fits, where none was asked for."""
         training = self.source.training

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ from edgekit.targets.local import Local
 _ONLY_THIS_CANDIDATE = (MissingEngine, UnsupportedModel, BadTokenizer, ValidationFailed)
 # The rows that hold a memory limit against what was measured.
 _MEMORY = ("counted memory", "peak RSS")
+# Of the rows that a smaller model may hold where this one misses them: size, memory and speed, not fidelity.
+_HELD_BY_LESS = ("bytes", "ms", "tokens/s", "yes/no")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Order:
     """What is packed, for what, and within which limits. `offers` is all that was planned with, rejected or not;
     `history` the folder that reports are kept in, if any; `threads` those that measure; `languages` those whose
     wrappers go into the bundle, and `app_threads` what these run by default, None for as many as there are cores.
+    `smaller` plans what is tried where all of it is too large or too slow: students; None where there is no more.
     """
 
     source: SourceModel
@@ -49,6 +53,7 @@ class Order:
     history: Path | None
     languages: Sequence[str]
     app_threads: int | None
+    smaller: Callable[[], tuple[Order, Plan] | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,10 +99,24 @@ class Attempts:
                 candidate, _misses(attempt.report), remaining, figures, self._limits(candidate), plan.preferences
             )
             rejections += learnt
+            if not remaining and (smaller := self._smaller(attempts)) is not None:
+                self._progress.step("plan a student: all that was tried is too large or too slow")
+                plan, remaining = smaller, smaller.candidates
         nearest = min(attempts, key=lambda attempt: _distance(attempt.report))
         if keep_misses:
             return nearest, self._summary(plan, nearest.candidate, tried, rejections)
         raise _all_missed(tried, nearest, rejections)
+
+    def _smaller(self, attempts: Sequence[Attempt]) -> Plan | None:
+        """The plan for students, who are asked on their own data, where only size and speed kept a quantized model."""
+        faithful = any({row.unit for row in each.report.missed} <= {*_HELD_BY_LESS} for each in attempts)
+        planned = self._order.smaller() if faithful and self._order.smaller is not None else None
+        if planned is None:
+            return None
+        if planned[0].data is not self._order.data:
+            self._original = None
+        self._order = planned[0]
+        return planned[1]
 
     def seal(self, attempt: Attempt, summary: PlanSummary) -> tuple[Manifest, Report]:
         from edgekit.goldens import record
@@ -170,9 +189,8 @@ class Attempts:
         """The original's answers, asked for once."""
         if self._original is None:
             order = self._order
-            self._original = validation.consult(
-                order.source, order.threads, order.data, order.limits, self._output.work
-            )
+            folder = Path(tempfile.mkdtemp(prefix="asked-", dir=self._output.work))
+            self._original = validation.consult(order.source, order.threads, order.data, order.limits, folder)
         return self._original
 
     def _summary(

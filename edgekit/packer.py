@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit import history as histories
 from edgekit import runtimes
-from edgekit.asking import NO_STUDENT, Asked, taught
+from edgekit.asking import NO_STUDENT, Asked, Planned, taught
 from edgekit.attempts import Attempts, Order, reasons
 from edgekit.device import DeviceProfile, load_profile
 from edgekit.errors import (
@@ -111,20 +111,47 @@ def pack(
     source, data = _read(source, eval_file, calibration_file)
     source = taught(source, data_file, budget_s, student, strategy, data)
     limits = tightened(limits, preferences, source.task)
-    made = Asked(source, profile, limits, preferences, strategy, folder, data is not None).planned()
+    destination = Path(out) if out is not None else Path(f"{source.name}-{profile.name}")
+    source = _training_beside(source, destination)
+    asked = Asked(source, profile, limits, preferences, strategy, folder, data is not None)
+    made = asked.planned()
     if not made.plan.candidates:
         raise _does_not_fit(made.plan)
-    data = held_out(made.source.training) if data is None and made.source.training is not None else data
-    threads = preferences.threads or measuring_threads(profile)
-    app_threads = preferences.threads or app_default_threads(profile)
-    order = Order(made.source, made.setting, limits, made.offers, data, threads, folder, languages, app_threads)
-    destination = Path(out) if out is not None else Path(f"{source.name}-{profile.name}")
+    order = _ordered(made, asked, data, languages)
     keep_apart(source, destination)
     with (
         writing(destination, force=force, need_bytes=_needed_bytes(made.source, made.plan)) as output,
-        _kept_trainings(order, destination, resume=resume, force=force) as order,
+        _kept_trainings(source, resume=resume, force=force),
     ):
         return _proven(order, made.plan, output, keep_misses=force, progress=progress)
+
+
+def _ordered(made: Planned, asked: Asked, data: EvalSet | None, languages: Sequence[str]) -> Order:
+    """What is tried, and after it, where students wait, these. A student without other data is measured on what was
+    held out from its training.
+    """
+    profile, threads = asked.profile, asked.preferences.threads
+    training = made.source.training
+
+    def smaller() -> tuple[Order, Plan] | None:
+        planned = asked.smaller()
+        if planned is None:
+            return None
+        order = _ordered(planned, asked, data, languages)
+        return replace(order, offers=(*made.offers, *planned.offers)), planned.plan
+
+    return Order(
+        source=made.source,
+        setting=made.setting,
+        limits=asked.limits,
+        offers=made.offers,
+        data=held_out(training) if data is None and training is not None else data,
+        threads=threads or measuring_threads(profile),
+        history=asked.history,
+        languages=languages,
+        app_threads=threads or app_default_threads(profile),
+        smaller=smaller if training is None else None,
+    )
 
 
 def _read(
@@ -137,21 +164,29 @@ def _read(
     return replace(source, calibration=read_eval(Path(calibration_file), source).arrays), data
 
 
+def _training_beside(source: SourceModel, destination: Path) -> SourceModel:
+    """The source whose student's training, if there is any, leaves what it is continued from beside the output."""
+    if source.training is None:
+        return source
+    return replace(source, training=replace(source.training, resume=workplace_of(destination)))
+
+
 @contextmanager
-def _kept_trainings(order: Order, destination: Path, *, resume: bool, force: bool) -> Iterator[Order]:
-    """The order with a place beside the output for what a student's training leaves, until its bundle stands: an
-    interrupt, or limits that it misses, do not cost the training.
+def _kept_trainings(source: SourceModel, *, resume: bool, force: bool) -> Iterator[None]:
+    """What a student's training leaves is kept until its bundle stands: an interrupt, or limits that it misses, do not
+    cost the training.
     """
-    training = order.source.training
-    if training is None:
-        yield order
+    if source.training is None or source.training.resume is None:
+        yield
         return
-    workplace = workplace_of(destination)
+    workplace = source.training.resume
     prepare(workplace, resume=resume, force=force)
     with leaving(workplace / CHECKPOINT):
         try:
-            yield replace(order, source=replace(order.source, training=replace(training, resume=workplace)))
+            yield
         except LimitMissed as error:
+            if not workplace.exists():
+                raise
             kept = f"; what was trained is kept in {workplace}"
             raise LimitMissed(
                 f"{error.message}{kept}", f"{error.remedy}; with --resume nothing is trained again"

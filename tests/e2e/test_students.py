@@ -116,6 +116,37 @@ def test_the_student_is_packed_and_proven_against_its_teacher(teacher: Path, row
     assert any("a student, trained on rows.jsonl" in note for note in again.notes)
 
 
+def test_where_all_that_was_measured_is_too_large_a_student_is_trained(
+    teacher: Path, rows: Path, tmp_path: Path
+) -> None:
+    """The plan lets through what its estimate does not rule out; the file then has more bytes than that."""
+    made = planned(teacher, rows)
+    limits = replace(ASKED, max_disk_bytes=int(min(each.disk_bytes.low for each in made.candidates)) + 1)
+    options = {"budget_s": 5, "limits": limits, "history": "none"}
+    assert [each.label for each in planned(teacher, rows, limits=limits).candidates] == ["onnx-int8"]
+    with pytest.raises(LimitMissed, match=r"onnx-int8 missed bundle on disk .* Nearest miss: onnx-int8"):
+        edgekit.pack(teacher, DEVICE, out=tmp_path / "out", **options)  # type: ignore[arg-type]
+    packed = edgekit.pack(teacher, DEVICE, data_file=rows, out=tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert packed.report.status == "passed"
+    assert packed.manifest.strategy.startswith("distill onnx-int8 layers=")
+    assert packed.report.evaluated_on.endswith("held out from training")
+    assert packed.report.plan is not None
+    tried = [(each.candidate, each.passed) for each in packed.report.plan.tried]
+    assert tried == [("onnx-int8", False), (packed.manifest.strategy, True)]
+    assert {"onnx-int8", packed.manifest.strategy} <= {each.candidate for each in packed.report.plan.considered}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+    unfaithful = replace(limits, min_agreement=1.0, max_kl=1e-9)
+    with pytest.raises(LimitMissed, match=r"Nearest miss: onnx-int8"):  # and less of it would be no better
+        edgekit.pack(
+            teacher,
+            DEVICE,
+            data_file=rows,
+            out=tmp_path / "two",
+            **(options | {"limits": unfaithful}),  # type: ignore[arg-type]
+        )
+
+
 def test_one_training_serves_every_way_to_pack_it(rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each candidate that misses is told, and the next one is made of the same student."""
     from edgekit.strategies import distill
