@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.errors import OutputExists
-from edgekit.model import SourceModel, StudentSpec, Task, open_model
+from edgekit.model import SourceModel, StudentSpec, Task, opened
 from edgekit.model.apart import keep_apart
 from edgekit.output import writing
 from edgekit.progress import Progress, Silent
 from edgekit.report import TrainingRecord
 from edgekit.strategies.distill.aims import DEFAULT_BUDGET_S, Aims, aims_for
 from edgekit.strategies.distill.lesson import lesson
-from edgekit.strategies.distill.teaching import RECORD, Place, checked, half_as_deep, opened, trained_student
+from edgekit.strategies.distill.teaching import RECORD, Place, checked, half_as_deep, reopened, trained_student
 from edgekit.training.workplace import CHECKPOINT, leaving, prepare, workplace_of
 from edgekit.training_data import read_training
 
@@ -67,7 +67,9 @@ def distill(
 
     progress = progress or Silent()
     progress.step("open the teacher")
-    source = _opened(teacher, task, revision, allow_pickle, trust_remote_code)
+    source = opened(
+        teacher, task=task, revision=revision, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
+    )
     training = read_training(Path(data_file), source, budget_s=budget_s, seed=seed, student=student)
     if training.student is None:
         training = replace(training, student=half_as_deep(source))
@@ -95,20 +97,6 @@ def distill(
     return Distilled(written, record)
 
 
-def _opened(
-    teacher: str | Path | SourceModel,
-    task: Task | None,
-    revision: str | None,
-    allow_pickle: bool,
-    trust_remote_code: bool,
-) -> SourceModel:
-    if isinstance(teacher, SourceModel):
-        return teacher
-    return open_model(
-        teacher, revision=revision, task=task, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
-    )
-
-
 def _students_only(out: Path) -> OutputExists | None:
     if (out / RECORD).is_file():
         return None
@@ -122,7 +110,7 @@ def _compared(
     from edgekit.distilling.gained import gains_of
     from edgekit.torch_model import load_torch
 
-    student = opened(source, folder)
+    student = reopened(source, folder)
     taught = lesson(source, checked(source), aims.most_tokens)
     pair = Pair(source, load_torch(source), load_torch(student))
     found = (*losses_of(pair, taught, progress), *gains_of(pair, student, taught, progress))

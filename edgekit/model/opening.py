@@ -36,6 +36,11 @@ def _readable() -> Iterator[None]:
         raise BadModel(f"{error.filename} cannot be read: {error.strerror}", "check its permissions") from error
 
 
+def opened(model: str | Path | SourceModel, **options: Any) -> SourceModel:
+    """`model` itself if it is open already; else what `open_model` makes of it and the options."""
+    return model if isinstance(model, SourceModel) else open_model(model, **options)
+
+
 @_readable()
 def open_model(
     source: str | Path,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import OutputExists, UnsupportedModel
-from edgekit.model import SourceModel, Task, Training, open_model, source_sha256
+from edgekit.model import SourceModel, Task, Training, open_model, opened, source_sha256
 from edgekit.model.apart import keep_apart
 from edgekit.output import writing
 from edgekit.progress import Progress, Silent
@@ -76,11 +76,7 @@ def prune(
     """
     progress = progress or Silent()
     progress.step("open the model")
-    source = model
-    if not isinstance(source, SourceModel):
-        source = open_model(
-            source, revision=revision, task=task, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
-        )
+    source = opened(model, task=task, revision=revision, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     shape, target = _checked(source, amounts)
     training = read_training(Path(data_file), source, budget_s=recover_s, seed=seed)
     destination = Path(out) if out is not None else Path(f"{source.name}-pruned")

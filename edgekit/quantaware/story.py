@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgekit.device import load_profile
 from edgekit.errors import OutputExists
-from edgekit.model import SourceModel, Task, open_model
+from edgekit.model import SourceModel, Task, opened
 from edgekit.model.apart import keep_apart
 from edgekit.output import writing
 from edgekit.progress import Progress, Silent
@@ -64,9 +64,7 @@ def qat(
 
     progress = progress or Silent()
     progress.step("open the model")
-    source = model if isinstance(model, SourceModel) else open_model(
-        model, revision=revision, task=task, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
-    )  # fmt: skip
+    source = opened(model, task=task, revision=revision, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     seven_bits = deployment == "onnx-int8" and saturates(load_profile(device))
     source = replace(source, training=read_training(Path(data_file), source, budget_s=budget_s, seed=seed))
     checked(source, deployment)

@@ -18,7 +18,7 @@ from edgekit.model import SourceModel, StudentSpec, Training, open_model
 from edgekit.progress import Silent
 from edgekit.report import TrainingRecord
 from edgekit.strategies.distill.aims import AIMS
-from edgekit.strategies.distill.teaching import Place, opened, trained_student
+from edgekit.strategies.distill.teaching import Place, reopened, trained_student
 from edgekit.training_data import read_training
 
 pytestmark = pytest.mark.engines
@@ -52,7 +52,7 @@ def test_a_student_learns_and_opens_like_any_model(tmp_path: Path, task: str, sh
     assert (record.rows, record.train_rows + record.validation_rows + record.held_out_rows) == (200, 200)
     assert record.labelled == (kind in ("label", "tags"))
 
-    student = opened(teacher, folder)
+    student = reopened(teacher, folder)
     assert (student.task, student.labels, student.name) == (teacher.task, teacher.labels, teacher.name)
     assert (student.pooling, student.normalize) == (teacher.pooling, teacher.normalize)
     assert student.parameters == record.parameters < record.teacher_parameters <= teacher.parameters
@@ -71,7 +71,7 @@ def test_pictures_are_learnt_from_too(tmp_path: Path) -> None:
     rows = Training("noise", arrays=pictures, student=StudentSpec(layers=2))
     record, folder = trained(teacher, rows, tmp_path)
     assert record.best_loss < 0.9 * (record.curve[0].validation_loss or 0.0)
-    student = opened(teacher, folder)
+    student = reopened(teacher, folder)
     assert student.image == teacher.image
     assert student.labels == teacher.labels
 
@@ -117,7 +117,7 @@ def test_a_given_student_starts_from_its_own_weights_and_must_read_text_alike(tm
     shutil.copyfile(tmp_path / "teacher" / "tokenizer.json", small / "tokenizer.json")
     given = replace(rows, student=StudentSpec(given=str(small)))
     record, folder = trained(teacher, given, tmp_path / "from-small")
-    assert opened(teacher, folder).config["num_hidden_layers"] == 1
+    assert reopened(teacher, folder).config["num_hidden_layers"] == 1
     assert record.best_loss < (record.curve[0].validation_loss or 0.0)
     other = tiny_models.tiny_sentence_encoder(tmp_path / "other", num_hidden_layers=1, encoder="roberta")
     with pytest.raises(VocabularyMismatch):

@@ -24,7 +24,7 @@ from edgekit.model import SourceModel, StudentSpec
 from edgekit.progress import Progress
 from edgekit.report import TrainingRecord
 from edgekit.strategies import STRATEGIES, Artifact, Candidate, Rejection, load
-from edgekit.strategies.distill.teaching import RECORD, Place, checked, opened, trained_student
+from edgekit.strategies.distill.teaching import RECORD, Place, checked, reopened, trained_student
 from edgekit.strategies.distill.words import duration_told, shape_told
 from edgekit.students.shape import shaped
 from edgekit.training.workplace import CHECKPOINT
@@ -76,7 +76,7 @@ def make(
         place = Place(kept / CHECKPOINT, kept, resume=training.resume is not None)
         trained_student(model, home / "student", place, progress)
     record = TrainingRecord.model_validate_json((home / "student" / RECORD).read_bytes())
-    student = opened(model, home / "student")
+    student = reopened(model, home / "student")
     inner = _inner(candidate)
     progress.step(f"make {inner.label} of the student")
     artifact = load(inner.strategy).make(inner, student, device, workdir, progress)

@@ -111,7 +111,7 @@ def half_as_deep(teacher: SourceModel) -> StudentSpec:
     return StudentSpec(layers=max(1, shape_of(teacher.config, family_of(teacher.model_type)).layers // 2))
 
 
-def opened(teacher: SourceModel, folder: Path) -> SourceModel:
+def reopened(teacher: SourceModel, folder: Path) -> SourceModel:
     """The trained student in `folder`, under its teacher's name and with no training of its own."""
     return replace(open_model(folder, task=teacher.task), name=teacher.name, training=None)
 
