@@ -93,7 +93,7 @@ def measured(
     return {
         "sections": sections,
         "held_out_rows": len(held),
-        "lessons": {name: lesson.figures() for name, lesson in lessons.items()},
+        "lessons": {name: lesson.figures for name, lesson in lessons.items()},
         "accuracy": {
             name: {"accuracy": float(each.mean()), **drop(right[f"{TEACHER}, torch"], each)}
             for name, each in right.items()

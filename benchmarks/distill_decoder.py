@@ -82,8 +82,11 @@ def measured(
     ids = windows(teacher, held_out, WINDOW_TOKENS)[: options.windows]
     return {
         "layers": layers,
-        "parameters": {TEACHER: lessons[TAUGHT].record.teacher_parameters, TAUGHT: lessons[TAUGHT].record.parameters},
-        "lessons": {name: lesson.figures() for name, lesson in lessons.items()},
+        "parameters": {
+            TEACHER: lessons[TAUGHT].figures["teacher_parameters"],
+            TAUGHT: lessons[TAUGHT].figures["parameters"],
+        },
+        "lessons": {name: lesson.figures for name, lesson in lessons.items()},
         "perplexity": perplexities({name: opened(each) for name, each in folders.items()}, ids),
         "held_out_windows": len(ids),
     }

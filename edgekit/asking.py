@@ -83,14 +83,13 @@ class Asked:
         return Planned(source, setting, offers, self._plan(setting, offers, past))
 
     def smaller(self) -> Planned | None:
-        """The plan for students alone, after all else was tried; None where none is to be trained or small enough."""
+        """The plan for students alone, after all else was tried; None where there is nothing to train one on."""
         if self.source.training is None or self.strategy != "auto":
             return None
         try:
-            made = replace(self, strategy=planner.DISTILL).planned()
+            return replace(self, strategy=planner.DISTILL).planned()
         except UnsupportedModel:
             return None
-        return made if made.plan.candidates else None
 
     def _with_student(self, setting: Setting) -> SourceModel:
         """The source with the shape that fits, where none was asked for."""

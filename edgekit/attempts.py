@@ -86,26 +86,32 @@ class Attempts:
                 if not remaining and not attempts:
                     raise
                 tried.append(Tried(candidate=candidate.label, passed=False, missed=(error.message,)))
-                continue
-            missed = attempt.report.missed
-            tried.append(Tried(candidate=candidate.label, passed=not missed, missed=tuple(map(_told, missed))))
-            if not missed:
-                return attempt, self._summary(plan, candidate, tried, rejections)
-            attempts.append(attempt)
-            if not keep_misses:
-                shutil.rmtree(attempt.staged.folder.parent)
-            figures = _figures(attempt.report)
-            remaining, learnt = planner.after_miss(
-                candidate, _misses(attempt.report), remaining, figures, self._limits(candidate), plan.preferences
-            )
-            rejections += learnt
+            else:
+                missed = attempt.report.missed
+                tried.append(Tried(candidate=candidate.label, passed=not missed, missed=tuple(map(_told, missed))))
+                if not missed:
+                    return attempt, self._summary(plan, candidate, tried, rejections)
+                attempts.append(attempt)
+                remaining, learnt = self._learnt(attempt, remaining, plan, keep_misses=keep_misses)
+                rejections += learnt
             if not remaining and (smaller := self._smaller(attempts)) is not None:
-                self._progress.step("plan a student: all that was tried is too large or too slow")
                 plan, remaining = smaller, smaller.candidates
+                rejections = [each for each in rejections if each.label != planner.DISTILL]
+                rejections += smaller.rejections
         nearest = min(attempts, key=lambda attempt: _distance(attempt.report))
         if keep_misses:
             return nearest, self._summary(plan, nearest.candidate, tried, rejections)
         raise _all_missed(tried, nearest, rejections)
+
+    def _learnt(
+        self, attempt: Attempt, remaining: Sequence[Candidate], plan: Plan, *, keep_misses: bool
+    ) -> tuple[tuple[Candidate, ...], tuple[Rejection, ...]]:
+        """What is still worth trying after a miss, and what is not any more."""
+        if not keep_misses:
+            shutil.rmtree(attempt.staged.folder.parent)
+        missed, figures = _misses(attempt.report), _figures(attempt.report)
+        held = self._limits(attempt.candidate)
+        return planner.after_miss(attempt.candidate, missed, remaining, figures, held, plan.preferences)
 
     def _smaller(self, attempts: Sequence[Attempt]) -> Plan | None:
         """The plan for students, who are asked on their own data, where only size and speed kept a quantized model."""
@@ -113,6 +119,7 @@ class Attempts:
         planned = self._order.smaller() if faithful and self._order.smaller is not None else None
         if planned is None:
             return None
+        self._progress.step("plan a student: all that was tried is too large or too slow")
         if planned[0].data is not self._order.data:
             self._original = None
         self._order = planned[0]

@@ -1,25 +1,33 @@
-"""Students as `edgekit distill` makes them, and their rivals: the same network untaught, or with random weights."""
+"""Students as `edgekit distill` makes them, and their rivals: the same network untaught, trained without its teacher,
+or begun with random weights.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import edgekit
 from edgekit.distilling import distill
-from edgekit.model import SourceModel, StudentSpec
+from edgekit.model import SourceModel, StudentSpec, Training
 from edgekit.progress import watch
-from edgekit.report import TrainingRecord
 from edgekit.strategies.distill.aims import Aims
+from edgekit.strategies.distill.lesson import lesson
+from edgekit.strategies.distill.objective import weight_of
 from edgekit.strategies.distill.saving import save_folder
 from edgekit.students.depth import shallower
 from edgekit.torch_model import load_torch
+from edgekit.training.batches import Batch, Data
+from edgekit.training.loop import Recipe, train
+from edgekit.training.tasks import answers
 
 opened = edgekit.open_model
+_MOST_TOKENS = 256
+_SIMCSE_TEMPERATURE = 0.05
 
 
 def layers_dropped(teacher: SourceModel, layers: int, folder: Path) -> Path:
@@ -40,29 +48,10 @@ def from_scratch(teacher: SourceModel, layers: int, folder: Path, seed: int = 0)
 
 @dataclass(frozen=True)
 class Lesson:
-    """A student that was trained: where it is, how, and the seconds it took with everything around the training."""
+    """A student that was trained: where it is, and how, with the seconds that everything around it took."""
 
     folder: Path
-    record: TrainingRecord
-    wall_s: float
-
-    def figures(self) -> dict[str, Any]:
-        record = self.record
-        return {
-            "steps": record.steps,
-            "best_step": record.best_step,
-            "best_loss": record.best_loss,
-            "train_s": record.seconds,
-            "wall_s": self.wall_s,
-            "stopped": record.stopped,
-            "train_rows": record.train_rows,
-            "losses": list(record.losses),
-            "recipe": dict(record.recipe),
-            "parameters": record.parameters,
-            "teacher_parameters": record.teacher_parameters,
-            "curve": [each.model_dump() for each in record.curve],
-            "compared": [each.model_dump() for each in record.compared],
-        }
+    figures: Mapping[str, Any]
 
 
 def distilled(
@@ -74,7 +63,57 @@ def distilled(
         made = distill(
             teacher, data, student=StudentSpec.parse(student), budget_s=budget_s, out=out, aims=aims, progress=progress
         )
-    return Lesson(made.folder, made.record, time.monotonic() - began)
+    record = made.record
+    same = ("steps", "best_step", "best_loss", "stopped", "train_rows", "parameters", "teacher_parameters")
+    figures = {name: getattr(record, name) for name in same} | {
+        "train_s": record.seconds,
+        "wall_s": time.monotonic() - began,
+        "losses": list(record.losses),
+        "recipe": dict(record.recipe),
+        "curve": [each.model_dump() for each in record.curve],
+        "compared": [each.model_dump() for each in record.compared],
+    }
+    return Lesson(made.folder, figures)
+
+
+def contrasted(
+    teacher: SourceModel, texts: Sequence[str], layers: int, budget_s: float, folder: Path, seed: int = 0
+) -> Lesson:
+    """The student as it is cut out of its teacher, then trained by itself: unsupervised SimCSE (Gao et al. 2021), which
+    tells the two dropouts of a text from all other texts of its batch. The teacher is not asked.
+    """
+    import torch
+
+    began = time.monotonic()
+    student = shallower(load_torch(teacher), layers)
+    taught = lesson(teacher, Training("texts", texts=tuple(texts), seed=seed), _MOST_TOKENS)
+
+    def views(module: Any, batch: Batch) -> Any:
+        found = answers(module, teacher.task, batch.inputs, pooling=teacher.pooling, normalize=True)
+        return found.embedding
+
+    def loss(module: Any, batch: Batch) -> Any:
+        alike = views(module, batch) @ views(module, batch).T / _SIMCSE_TEMPERATURE
+        return torch.nn.functional.cross_entropy(alike, torch.arange(len(alike)))
+
+    recipe = Recipe(
+        learning_rate=3e-5, batch_size=64, epochs=10, budget_s=budget_s, seed=seed, dropout=True, objective="SimCSE"
+    )
+    parts = taught.parts
+    data = Data(taught.examples, parts.train, parts.validation, taught.pad, None, weight_of(teacher.task))
+    with watch() as progress:
+        trained = train(student, loss, data, recipe, progress=progress)
+    save_folder(student, teacher, folder, "Layers of the teacher, trained without it.")
+    same = ("steps", "best_step", "best_loss", "stopped")
+    figures = {name: getattr(trained, name) for name in same} | {
+        "train_rows": len(parts.train),
+        "train_s": trained.seconds,
+        "wall_s": time.monotonic() - began,
+        "losses": ["SimCSE (Gao et al. 2021): a text's two dropouts against all others of its batch"],
+        "recipe": recipe.as_dict(),
+        "curve": [vars(each) for each in trained.curve],
+    }
+    return Lesson(folder, figures)
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, str]]) -> Path:

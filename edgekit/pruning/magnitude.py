@@ -49,7 +49,7 @@ def zero(module: nn.Module, kept: Mapping[str, torch.Tensor]) -> None:
     parameters = dict(module.named_parameters())
     with torch.no_grad():
         for name, mask in kept.items():
-            parameters[name].mul_(mask)
+            parameters[name].mul_(mask.to(parameters[name].device))
 
 
 def compressed(before: nn.Module, after: nn.Module) -> tuple[Compressed, ...]:

@@ -84,8 +84,7 @@ def _masked(loss: Objective, kept: Mapping[str, torch.Tensor]) -> Objective:
     """The loss of the model with its zeros put back, which the last step has moved."""
 
     def masked(module: nn.Module, batch: Batch) -> torch.Tensor:
-        inner = getattr(module, "module", module)  # what several processes share is wrapped
-        zero(inner, kept)
+        zero(module, kept)
         return loss(module, batch)
 
     return masked

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgekit.model import SourceModel
 from edgekit.progress import Progress
-from edgekit.strategies.distill.lesson import Lesson
+from edgekit.strategies.distill.lesson import Lesson, evenly
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +50,7 @@ def recovery(
     """`plain` and `trained` compute as deployed, `teacher` in float32."""
     from edgekit.training.batches import collated
 
-    chosen = taught.parts.held_out[:_MOST_ROWS]
+    chosen = evenly(taught.parts.held_out, _MOST_ROWS)
     progress.step(f"compare on {len(chosen)} held-out rows", len(chosen))
     found = np.zeros((2, len(chosen)))
     modules = [each.eval() for each in (teacher, plain, trained)]

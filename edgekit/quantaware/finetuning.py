@@ -217,6 +217,7 @@ def _recipe(aims: Aims, training: Training, losses: tuple[str, ...]) -> Recipe:
         seed=training.seed,
         weight_decay=0.0,
         vector_rate=aims.vector_rate,
+        patience=aims.patience,
         precision="fp32",  # 16-bit floats have grids of their own, coarser than some of these
         objective="; ".join(losses),
     )

@@ -74,15 +74,17 @@ def uint8_table(table: torch.Tensor) -> Table:
     return Table(scale.to(torch.float32), (-low / scale).round().to(torch.float32))
 
 
-def dynamic_uint8(values: torch.Tensor, *, apart: bool) -> Activations:
+def dynamic_uint8(values: torch.Tensor, *, apart: bool, counted: torch.Tensor | None = None) -> Activations:
     """float32 [examples, ...] to uint8 over the range of the tensor and zero; `apart` takes a range for each example,
-    as an engine does that is asked one at a time.
+    as an engine does that is asked one at a time. `counted` are the values with zeros for what such an engine would not
+    see, padding: the range is theirs.
     """
     import torch
 
+    seen = values if counted is None else counted
     axes = tuple(range(1 if apart and values.dim() > 1 else 0, values.dim()))
-    low = values.amin(dim=axes, keepdim=True).clamp(max=0)
-    high = values.amax(dim=axes, keepdim=True).clamp(min=0)
+    low = seen.amin(dim=axes, keepdim=True).clamp(max=0)
+    high = seen.amax(dim=axes, keepdim=True).clamp(min=0)
     scale = torch.where(high == low, torch.ones_like(high), (high - low) / 255)
     zero_point = (-low / scale).clamp(0, 255).round()
     codes = ((values / scale).round() + zero_point).clamp(0, 255) - zero_point

@@ -7,7 +7,9 @@ in the forward pass (Jacob et al. 2018, arXiv:1712.05877). A layer stays the mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +30,28 @@ _EXACT_PRODUCTS: Mapping[int, int] = {
     largest: 2**24 // (255 * largest) for largest in (grids.EIGHT_BITS, grids.SEVEN_BITS)
 }
 _LARGEST: Mapping[str, int] = {"int8": grids.EIGHT_BITS, "int8-7bit": grids.SEVEN_BITS}
+
+
+_MASK: ContextVar[torch.Tensor | None] = ContextVar("mask", default=None)
+
+
+@contextmanager
+def padded_by(mask: torch.Tensor | None) -> Iterator[None]:
+    """Within it, what lies outside of the batch's attention mask [examples, tokens] counts for no range: an engine that
+    is asked one text at a time sees no padding.
+    """
+    before = _MASK.set(mask)
+    try:
+        yield
+    finally:
+        _MASK.reset(before)
+
+
+def _counted(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+    """The values with zeros for padding; None where there is none to leave out. Every range holds zero anyhow."""
+    if mask is None or values.shape[:-1] != mask.shape:
+        return None
+    return values * mask.unsqueeze(-1)
 
 
 def straight_through(values: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
@@ -57,43 +81,51 @@ def _int8_function() -> Any:
 
     class Int8(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, values: torch.Tensor, weight: torch.Tensor, largest: int, apart: bool) -> torch.Tensor:
+        def forward(
+            ctx: Any, values: torch.Tensor, weight: torch.Tensor, mask: torch.Tensor | None, largest: int, apart: bool
+        ) -> torch.Tensor:
             rows = grids.int8_rows(weight, largest)
-            seen = grids.dynamic_uint8(values, apart=apart)
+            seen = grids.dynamic_uint8(values, apart=apart, counted=_counted(values, mask))
             product = integer_product(seen.codes, rows.codes, largest)
-            ctx.save_for_backward(values, seen.codes, seen.scale, rows.values)
+            ctx.save_for_backward(values, mask, seen.codes, seen.scale, rows.values)
             # The order of ONNX Runtime's fused operators: both scales first.
             return product * (seen.scale * rows.scales)
 
         @staticmethod
         def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
             (gradient,) = gradients
-            values, codes, scale, weight = ctx.saved_tensors
+            values, mask, codes, scale, weight = ctx.saved_tensors
             rounded = codes * scale
             of_values = of_weight = None
             if ctx.needs_input_grad[0]:
                 of_values = gradient @ weight
-                of_values = of_values + range_gradient(of_values, values, rounded, scale)
+                of_values = of_values + range_gradient(of_values, values, rounded, scale, _counted(values, mask))
             if ctx.needs_input_grad[1]:
                 of_weight = gradient.flatten(0, -2).T @ rounded.flatten(0, -2)
-            return of_values, of_weight, None, None
+            return of_values, of_weight, None, None, None
 
     return Int8
 
 
 def range_gradient(
-    gradient: torch.Tensor, values: torch.Tensor, rounded: torch.Tensor, scale: torch.Tensor
+    gradient: torch.Tensor,
+    values: torch.Tensor,
+    rounded: torch.Tensor,
+    scale: torch.Tensor,
+    counted: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """What the gradient of `rounded` tells the largest and smallest values, which set the step for all others.
 
     rounded = step * round(values / step), so that d rounded / d step = (rounded - values) / step with a
     straight-through round (Esser et al. 2020, Learned Step Size Quantization, arXiv:1902.08153); the step is
-    (high - low) / 255. This is how a model learns to do without outliers. `scale` as of `grids.dynamic_uint8`.
+    (high - low) / 255. This is how a model learns to do without outliers. `scale` and `counted` as of
+    `grids.dynamic_uint8`.
     """
     axes = tuple(axis for axis, size in enumerate(scale.shape) if size == 1)
     of_step = (gradient * (rounded - values)).sum(dim=axes, keepdim=True) / scale / 255
-    high, low = values.amax(dim=axes, keepdim=True), values.amin(dim=axes, keepdim=True)
-    at_high, at_low = (values == high) & (high > 0), (values == low) & (low < 0)
+    seen = values if counted is None else counted
+    high, low = seen.amax(dim=axes, keepdim=True), seen.amin(dim=axes, keepdim=True)
+    at_high, at_low = (seen == high) & (high > 0), (seen == low) & (low < 0)
     found: torch.Tensor = at_high * (of_step / at_high.sum(dim=axes, keepdim=True).clamp(min=1))
     return found - at_low * (of_step / at_low.sum(dim=axes, keepdim=True).clamp(min=1))
 
@@ -103,7 +135,9 @@ def _int8_linear(largest: int, apart: bool) -> Forward:
         import torch
 
         with torch.autocast(values.device.type, enabled=False):  # 16-bit floats do not hold the sums
-            product: torch.Tensor = _int8_function().apply(values.float(), self.weight.float(), largest, apart)
+            product: torch.Tensor = _int8_function().apply(
+                values.float(), self.weight.float(), _MASK.get(), largest, apart
+            )
             return product if self.bias is None else product + self.bias.float()
 
     return forward

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.model import SourceModel
 from edgekit.quantaware.aims import Aims
+from edgekit.quantaware.layers import padded_by
 from edgekit.training import losses
 from edgekit.training.batches import Batch
 from edgekit.training.tasks import Answers, answers
@@ -29,7 +30,8 @@ def objective(aims: Aims, model: SourceModel, teacher: nn.Module) -> Objective:
 
         with torch.no_grad():
             wanted = _asked(teacher.to(next(iter(batch.inputs.values())).device), model, batch, aims)
-        found = _asked(module, model, batch, aims)
+        with padded_by(batch.inputs.get("attention_mask")):
+            found = _asked(module, model, batch, aims)
         total = answer_loss(model, found, wanted)
         return total + aims.states * state_loss(found, wanted) if aims.states else total
 

@@ -151,3 +151,24 @@ def test_a_table_that_scales_what_it_gives_is_no_plain_one() -> None:
     assert layers.is_plain(nn.Embedding(4, 8))
     assert layers.is_plain(nn.Linear(4, 8))
     assert not layers.is_plain(Scaled(4, 8))
+
+
+def test_padding_counts_for_no_range() -> None:
+    """A text in a batch of longer ones is computed, and learns, as if it were alone."""
+    torch.manual_seed(0)
+    layer = nn.Linear(8, 4)
+    layers.attach(layer, {"": "int8"})
+    texts = [torch.randn(length, 8, requires_grad=True) for length in (3, 5)]
+    alone = [layer(each[None])[0] for each in texts]
+    wanted = torch.autograd.grad(sum(each.square().sum() for each in alone), texts)  # type: ignore[arg-type]
+    padding = 50 * torch.randn(2, 8)  # would set the range, and every step with it
+    batch = torch.stack([torch.cat([texts[0], padding]), texts[1]])
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    with layers.padded_by(mask):
+        found = layer(batch)
+    torch.testing.assert_close(found[0, :3], alone[0], rtol=0, atol=0)
+    torch.testing.assert_close(found[1], alone[1], rtol=0, atol=0)
+    kept = (found * mask.unsqueeze(-1)).square().sum()
+    for one, other in zip(torch.autograd.grad(kept, texts), wanted, strict=True):
+        torch.testing.assert_close(one, other)
+    assert not torch.equal(layer(batch)[0, :3], alone[0])
