@@ -221,6 +221,13 @@ def temperature(flag: str, text: str | None) -> float | None:
     return value
 
 
+def learning_rate(flag: str, text: str | None) -> float | None:
+    value = number(flag, text)
+    if value is not None and not 0 < value < 1:
+        raise UsageError(f"{flag} is {text}", "give a number above 0 and below 1, 0.0001 say")
+    return value
+
+
 def seed(flag: str, text: str) -> int:
     value = number(flag, text) or 0.0
     if value != int(value) or value >= 2**32:

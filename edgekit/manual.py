@@ -97,6 +97,7 @@ way to a bundle, at the size that fits the device. Ctrl-C leaves a checkpoint, a
                         same tokenizer (default: half the layers)
   --budget TIME         what training may take: 90s, 20min, 2h (default 20min)
   --temperature T       that softens the teacher's classes or next tokens (default 2)
+  --learning-rate R     at its highest (default 0.0006 for embeddings, 0.0005 for language models, else 0.0001)
   --seed N              of the split, the order and the student (default 0)
   --out DIR             where the student goes (default MODEL-student here); never overwritten without --force
   --resume              continue the interrupted training of that output, as if it had never stopped
@@ -136,6 +137,7 @@ knows such a folder and prefers the type it was trained for. Rows need no labels
   --data FILE           .jsonl or .csv: text; text,label; tokens,labels; image,label
   --device DEVICE       that it is for: where 8-bit products saturate, the weights keep 7 bits (default: this machine)
   --budget TIME         what training may take: 90s, 20min, 2h (default 10min)
+  --learning-rate R     of matrices (default 0.00001 for int8, 0.00002 for Q4_0); norms and biases take larger steps
   --seed N              of the split and the order (default 0)
   --out DIR             (default MODEL-qat-int8 or -qat-q4_0 here); never overwritten without --force
   --resume              continue the interrupted training of that output, as if it had never stopped

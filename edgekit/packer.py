@@ -36,7 +36,7 @@ from edgekit.rules import tightened
 from edgekit.setting import app_default_threads, measuring_threads
 from edgekit.strategies.distill.aims import DEFAULT_BUDGET_S
 from edgekit.students.shape import shaped
-from edgekit.training.workplace import CHECKPOINT, leaving, prepare, workplace_of
+from edgekit.training.workplace import CHECKPOINT, kept_shape, leaving, prepare, tidy, workplace_of
 from edgekit.training_data import held_out
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def pack(
     source = taught(source, data_file, budget_s, student, strategy, data)
     limits = tightened(limits, preferences, source.task)
     destination = Path(out) if out is not None else Path(f"{source.name}-{profile.name}")
-    source = _training_beside(source, destination)
+    source = _training_beside(source, destination, resume=resume)
     asked = Asked(source, profile, limits, preferences, strategy, folder, data is not None)
     made = asked.planned()
     if not made.plan.candidates:
@@ -164,11 +164,15 @@ def _read(
     return replace(source, calibration=read_eval(Path(calibration_file), source).arrays), data
 
 
-def _training_beside(source: SourceModel, destination: Path) -> SourceModel:
-    """The source whose student's training, if there is any, leaves what it is continued from beside the output."""
+def _training_beside(source: SourceModel, destination: Path, *, resume: bool) -> SourceModel:
+    """The source whose student's training, if there is any, leaves what it is continued from beside the output. What is
+    continued is the student that was begun, whatever the limits are now.
+    """
     if source.training is None:
         return source
-    return replace(source, training=replace(source.training, resume=workplace_of(destination)))
+    training = replace(source.training, resume=workplace_of(destination))
+    begun = kept_shape(workplace_of(destination)) if resume and training.student is None else None
+    return replace(source, training=replace(training, student=StudentSpec.parse(begun) if begun else training.student))
 
 
 @contextmanager
@@ -191,6 +195,8 @@ def _kept_trainings(source: SourceModel, *, resume: bool, force: bool) -> Iterat
             raise LimitMissed(
                 f"{error.message}{kept}", f"{error.remedy}; with --resume nothing is trained again"
             ) from error
+        finally:
+            tidy(workplace)
     shutil.rmtree(workplace, ignore_errors=True)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Set
 from dataclasses import replace
 from pathlib import Path
 
-from edgekit.errors import LabelMismatch, NoData
+from edgekit.errors import LabelMismatch, NoData, TooLittleData
 from edgekit.evaluation import EvalSet, read_eval
 from edgekit.model import SourceModel, StudentSpec, Training
 from edgekit.strategies.distill.aims import DEFAULT_BUDGET_S
@@ -40,7 +40,10 @@ def read_training(
     training = replace(_training(read_eval(path, model, LabelMismatch)), budget_s=budget_s, seed=seed, student=student)
     if measured_on is not None:
         training = _without(training, set(told_apart(_training(measured_on))))
-    parted(training)
+    try:
+        parted(training)
+    except TooLittleData as error:
+        raise TooLittleData(f"{training.origin}: {error.message}", error.remedy) from error
     return training
 
 

@@ -75,7 +75,8 @@ def _is_transposed(merge: Merging, adapter: Adapter, parts: Parts, info: TensorI
     swapped = shape == (inputs, outputs)
     if parts.embedding and swapped:
         return True
-    conv1d = merge.base.config.get("model_type") in _CONV1D or adapter.config.fan_in_fan_out
+    # PEFT heeds fan_in_fan_out for Conv1D alone: of a square matrix only the class of its layer tells.
+    conv1d = merge.base.config.get("model_type") in _CONV1D or (adapter.config.fan_in_fan_out and not plain)
     linear = info.name.rsplit(".", 2)[-2] in (OUTPUT, "score", "classifier")
     if not parts.embedding and swapped and conv1d and not (plain and linear):
         return True

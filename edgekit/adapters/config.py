@@ -25,10 +25,12 @@ _VARIANTS = {
 # What these start from is not the base: they subtract their first product from it.
 _OTHER_BASES = ("pissa", "olora", "corda", "lora_ga", "loftq")
 _MAX_RANK = 65536
+_MAX_NUMBER = 1e9
 _MAX_PATTERN = 256
-_MAX_QUANTIFIERS = 4
-_REPEATED_GROUP = re.compile(r"\)[*+{]")
-_QUANTIFIER = re.compile(r"(?<!\\)[*+{]")
+# Of a pattern's repetitions and groups with alternatives, and of patterns with any: a match costs a power of the name.
+_MAX_CHOICES, _MAX_COSTLY = 3, 32
+_REPEATED_GROUP = re.compile(r"\)[*+?{]")
+_QUANTIFIER = re.compile(r"[*+?{]")
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,8 @@ def _text(raw: Mapping[str, Any], key: str, where: str) -> str | None:
 
 
 def _number(value: Any, key: str, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadAdapter(f"{where}: {key} is {value!r}, a number is expected")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MAX_NUMBER:
+        raise BadAdapter(f"{where}: {key} is {repr(value)[:40]}, a number is expected")
     return float(value)
 
 
@@ -134,19 +136,27 @@ def _pattern(raw: Mapping[str, Any], key: str, where: str) -> dict[str, float]:
     if not isinstance(given, Mapping):
         raise BadAdapter(f"{where}: {key} is {type(given).__name__}, an object is expected")
     found: dict[str, float] = {}
+    costly = sum(_choices(pattern) > 0 for pattern in given)
+    if costly > _MAX_COSTLY:
+        raise BadAdapter(f"{where}: {key} has {costly} regular expressions, the limit is {_MAX_COSTLY}", "name modules")
     for pattern, value in given.items():
         _check_pattern(pattern, f"{where}: {key}")
         found[pattern] = _rank(value, key, where) if key == "rank_pattern" else _number(value, key, where)
     return found
 
 
+def _choices(pattern: str) -> int:
+    """How often a match may have to choose anew; escaped signs count too, since telling them apart is an art."""
+    return len(_QUANTIFIER.findall(pattern)) + (pattern.count("(") if "|" in pattern else 0)
+
+
 def _check_pattern(pattern: str, where: str) -> None:
     """A regular expression whose matching takes no more than polynomial time, of a low degree."""
-    costly = len(_QUANTIFIER.findall(pattern)) > _MAX_QUANTIFIERS or _REPEATED_GROUP.search(pattern)
+    costly = _choices(pattern) > _MAX_CHOICES or _REPEATED_GROUP.search(pattern)
     if len(pattern) > _MAX_PATTERN or costly:
         raise BadAdapter(
             f"{where} has a pattern of {len(pattern)} characters that could take for ever to match",
-            f"name the modules: no repeated groups, up to {_MAX_QUANTIFIERS} repetitions",
+            f"name the modules: no repeated groups, up to {_MAX_CHOICES} repetitions or groups of alternatives",
         )
     try:
         re.compile(pattern)

@@ -171,6 +171,13 @@ def _take_saved(merge: Merging, *, kept_tied: bool) -> None:
             old = merge.pieces.get(name)
             if found.dtype not in FLOATS:
                 raise BadAdapter(f"{adapter.where}: {key} is stored as {found.dtype}, a float is expected")
+            continues = merge.base.decodes and adapter.config.task_type in (None, "CAUSAL_LM")
+            if old is None and continues and name != f"{OUTPUT}.weight":
+                raise BadAdapter(
+                    f"{adapter.where} was made for another architecture: it replaces {name}, which {merge.base.path}"
+                    " does not have",
+                    "give the base that it was trained on with --base",
+                )
             if old is not None and not _may_replace(merge, name, old.info.shape, found.shape):
                 raise other_shape(adapter.where, name, found.shape, merge.base.path, old.info.shape)
             dtype = old.info.dtype if old is not None and old.info.dtype in FLOATS else found.dtype

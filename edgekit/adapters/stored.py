@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgekit.checkpoint import Checkpoint
 
 _SAFE, _PICKLE = "adapter_model.safetensors", "adapter_model.bin"
+_MAX_NAME = 256
 _PREFIX = "base_model.model."
 # `default` is the adapter's name in memory, which older trainers left in the file.
 _PRODUCT = re.compile(r"(.+)\.lora_(A|B)(?:\.default)?\.(weight|bias)$")
@@ -107,6 +108,8 @@ def _told_apart(
     tokens: dict[str, str] = {}
     for key in tensors:
         name = key.removeprefix(_PREFIX)
+        if len(name) > _MAX_NAME:
+            raise BadAdapter(f"{where}: a tensor's name has {len(name)} characters, the limit is {_MAX_NAME}")
         if ".original_module." in name:  # the base's own values, which old versions of PEFT stored too
             continue
         if match := _PRODUCT.fullmatch(name):

@@ -17,6 +17,7 @@ def distill(
     student: str | None = None,
     budget: str | None = None,
     temperature: str | None = None,
+    learning_rate: str | None = None,
     seed: str = "0",
     out: str | None = None,
     resume: str | bool = False,
@@ -29,6 +30,7 @@ def distill(
     given = dict(locals())
     training = flags.training(data, budget, student)
     softness, start_from = flags.temperature("--temperature", temperature), flags.seed("--seed", seed)
+    pace = flags.learning_rate("--learning-rate", learning_rate)
     permits = flags.permits(given, "resume", "allow_pickle", "trust_remote_code", "force")
     if data is None:
         raise NoData("edgekit distill needs rows to train on", "give --data FILE; they need no labels")
@@ -40,8 +42,8 @@ def distill(
 
         with watch() as progress:
             made = distill_model(
-                teacher, **training, temperature=softness, seed=start_from, out=out, task=flags.task(task),
-                revision=revision, progress=progress, **permits,
+                teacher, **training, temperature=softness, learning_rate=pace, seed=start_from, out=out,
+                task=flags.task(task), revision=revision, progress=progress, **permits,
             )  # fmt: skip
         value = {"student": str(made.folder), "training": made.record.model_dump(mode="json")}
         told = distilled_text(made.record) if made.record.compared else "trained along; the first process writes it"
@@ -57,6 +59,7 @@ def qat(
     data: str | None = None,
     device: str = "host",
     budget: str | None = None,
+    learning_rate: str | None = None,
     seed: str = "0",
     out: str | None = None,
     resume: str | bool = False,
@@ -70,7 +73,7 @@ def qat(
     deployment: Any = flags.choice("--for", for_, ("onnx-int8", "gguf-Q4_0"))
     permits = flags.permits(given, "resume", "allow_pickle", "trust_remote_code", "force")
     spent: dict[str, Any] = {} if budget is None else {"budget_s": flags.duration("--budget", budget)}
-    start_from = flags.seed("--seed", seed)
+    start_from, pace = flags.seed("--seed", seed), flags.learning_rate("--learning-rate", learning_rate)
     if deployment is None:
         raise UsageError("edgekit qat needs to know what it trains for", "give --for onnx-int8 or --for gguf-Q4_0")
     if data is None:
@@ -83,8 +86,8 @@ def qat(
 
         with watch() as progress:
             made = train_for(
-                model, deployment, data, device=device, seed=start_from, out=out, task=flags.task(task),
-                revision=revision, progress=progress, **spent, **permits,
+                model, deployment, data, device=device, learning_rate=pace, seed=start_from, out=out,
+                task=flags.task(task), revision=revision, progress=progress, **spent, **permits,
             )  # fmt: skip
         value = {"model": str(made.folder), "training": asdict(made.record)}
         return Outcome(value, f"{told(made)}\nmodel: {made.folder}")

@@ -42,6 +42,7 @@ def distill(
     student: StudentSpec | None = None,
     budget_s: float | None = DEFAULT_BUDGET_S,
     temperature: float | None = None,
+    learning_rate: float | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
@@ -55,10 +56,10 @@ def distill(
 ) -> Distilled:
     """Train a student of `teacher` on the rows of `data_file`, and write it to `out` (default TEACHER-student here).
 
-    `student` None is half the layers. `aims` are the task's losses and recipe unless given; `temperature` replaces
-    theirs. While it trains, checkpoints stand beside the output, in `<out>.training`: they stay where it is interrupted
-    or diverges, and `resume` continues them as if it had never stopped. Under `accelerate launch` all processes call
-    this alike, and the first one writes.
+    `student` None is half the layers. `aims` are the task's losses and recipe unless given; `temperature` and
+    `learning_rate` replace theirs. While it trains, checkpoints stand beside the output, in `<out>.training`: they stay
+    where it is interrupted or diverges, and `resume` continues them as if it had never stopped. Under `accelerate
+    launch` all processes call this alike, and the first one writes.
 
     Raises TrainingError (no data, too little, labels or vocabularies that do not match, divergence), UnsupportedModel,
     the errors of opening and writing, and Interrupted, which says where the checkpoint is.
@@ -77,6 +78,7 @@ def distill(
     checked(source)
     aims = aims or aims_for(source.task)
     aims = aims if temperature is None else replace(aims, temperature=temperature)
+    aims = aims if learning_rate is None else replace(aims, learning_rate=learning_rate)
     destination = Path(out) if out is not None else Path(f"{source.name}-student")
     keep_apart(source, destination)
     workplace = workplace_of(destination)

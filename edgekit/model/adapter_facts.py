@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,9 @@ def _trained_on_quantized(folder: Path, raw: dict[str, Any], base: str) -> str |
     if _QUANTIZED_NAME.search(base):
         return f"its base is quantized, by its name: {base}"
     path = Path(base) / "config.json" if base else None
-    try:
+    with suppress(BadModel, OSError):  # a name too long for a file is one
         if path is not None and path.is_file() and read_json(path).get("quantization_config"):
             return f"its base is quantized: {path}"
-    except BadModel:
-        return None
     card = folder / "README.md"
     if card.is_file():
         with card.open(encoding="utf-8", errors="replace") as file:

@@ -83,6 +83,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise BadModel(f"{path}: not JSON, line {error.lineno}: {error.msg}", remedy) from error
     except RecursionError as error:
         raise BadModel(f"{path}: JSON nested too deeply to be a configuration") from error
+    except ValueError as error:  # a number of more digits than Python reads
+        raise BadModel(f"{path}: {error}") from error
     if not isinstance(value, dict):
         raise BadModel(f"{path}: holds a JSON {type(value).__name__}, an object is expected")
     return value

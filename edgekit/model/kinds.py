@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.model.config import read_json
+from edgekit.model.quantization import said_to_be_trained
 from edgekit.model.source import SourceModel
 
 _BY_NAME = (
@@ -20,7 +21,6 @@ _BY_NAME = (
     ("chat", re.compile(r"(^|[-_.])chat([-_.]|$)", re.IGNORECASE)),
     ("base", re.compile(r"(^|[-_.])(base|pt|pretrain|pretrained)([-_.]|$)", re.IGNORECASE)),
 )
-_QAT = re.compile(r"(^|[-_.])qat([-_.]|$)", re.IGNORECASE)
 # What ends a turn in the field's templates. </s> and <|endoftext|> end a document as well, so they prove nothing.
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eot|>", "<end_of_turn>", "<|end|>", "<|return|>", "<|end_of_turn|>")
 _MAX_TOKENIZER_BYTES = 64 * 2**20
@@ -130,12 +130,11 @@ def _of_qat(model: SourceModel) -> tuple[str, str] | None:
             f"pack as {found.lossless}: it holds these weights as they are, other types lose what the training bought"
         )
         return f"weights on a quantizer's grid: {found.evidence}", kept
-    key = next((key for key in model.config if "qat" in str(key).lower()), None)
-    if found is not None or (key is None and not _QAT.search(model.name)):
+    said = said_to_be_trained(model.name, model.config)
+    if found is not None or not said:
         return None
-    told = f"config.json has {key}" if key is not None else "its name alone says QAT"
-    follows = "its weights lie on no 4-bit grid, so that no type is free of loss: what each costs is measured"
-    return f"{told}, and nothing in its weights proves it", follows
+    follows = "its weights lie on no known grid, so that no type is free of loss: what each costs is measured"
+    return f"its {said} alone says QAT, and nothing in its weights proves it", follows
 
 
 def _carried(model: SourceModel) -> str:

@@ -146,7 +146,7 @@ def _read_floats(
     """Float weights, which may lie on the grid of a 4-bit type, or, of encoders, of int8 rows."""
     plain = Storage(stored)
     rows = [info for info in stored if _may_lie_on_a_grid(info)]
-    said = _said_to_be_trained(name, config)
+    said = said_to_be_trained(name, config)
     if not files or not rows:
         return plain
     with SafetensorsCheckpoint(tuple(files)) as checkpoint:
@@ -179,7 +179,7 @@ def _read_floats(
     return Storage(stored, None, quantization, (f"{quantization.method} weights: {evidence}",))
 
 
-def _said_to_be_trained(name: str, config: Mapping[str, Any]) -> str:
+def said_to_be_trained(name: str, config: Mapping[str, Any]) -> str:
     """What says that the model was trained for its quantization: "config.json", "name", or "" where nothing does."""
     if any("qat" in str(key).lower() for key in config):
         return "config.json"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import OutputExists, UnsupportedModel
+from edgekit.manifest import at_home
 from edgekit.model import SourceModel, Task, Training, open_model, opened, source_sha256
 from edgekit.model.apart import keep_apart
 from edgekit.output import writing
@@ -178,7 +179,7 @@ class _Order:
 
     def _record(self, model: SourceModel, cut: Cut, taught: Lesson, recovery: Recovery | None) -> PruningRecord:
         return PruningRecord(
-            source=self.source.source,
+            source=at_home(self.source.source),
             source_sha256=source_sha256(self.source),
             pruned=shape_told(self.shape, self.target, model.parameters),
             removed=cut.removed,

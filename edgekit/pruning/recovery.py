@@ -13,6 +13,7 @@ from edgekit.pruning.record import Recovery
 from edgekit.strategies.distill.aims import aims_for
 from edgekit.strategies.distill.lesson import Lesson
 from edgekit.strategies.distill.objective import Objective, fitted, objective, told, weight_of
+from edgekit.strategies.distill.teaching import width_of, within_disk
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,7 @@ def recovered(
     from edgekit.training.loop import Recipe, train
 
     aims = fitted(aims_for(source.task), source, 1, 1, labelled=taught.labels is not None)
+    aims = within_disk(aims, source, taught, width_of(whole))
     losses = told(aims, source, same_width=True)
     hidden = (-1,) if aims.hidden else ()
     cache = TeacherCache.build(

@@ -42,7 +42,7 @@ def card(source: SourceModel, removed: Sequence[Removed], recovery: Recovery | N
             f" {duration_told(recovery.seconds)}."
         )
     return (
-        f"# {source.name}, pruned\n\nedgekit removed {removed_told(removed)} of {source.source}. {then}"
+        f"# {source.name}, pruned\n\nedgekit removed {removed_told(removed)} of {source.name}. {then}"
         f" `{RECORD}` tells what went, by what measure, and what that cost."
     )
 

@@ -17,7 +17,7 @@ from edgekit.model import SourceModel, Task, opened
 from edgekit.model.apart import keep_apart
 from edgekit.output import writing
 from edgekit.progress import Progress, Silent
-from edgekit.quantaware.aims import DEFAULT_BUDGET_S, Aims
+from edgekit.quantaware.aims import DEFAULT_BUDGET_S, Aims, aims_for
 from edgekit.quantaware.deployed import Deployment
 from edgekit.quantaware.finetuning import RECORD, Place, Record, checked, fine_tuned
 from edgekit.strategies.onnx.int8 import saturates
@@ -40,6 +40,7 @@ def qat(
     *,
     device: str = "host",
     budget_s: float | None = DEFAULT_BUDGET_S,
+    learning_rate: float | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
@@ -53,9 +54,10 @@ def qat(
 ) -> Made:
     """Train `model` for `deployment` on the rows of `data_file`, and write it to `out` (default NAME-qat-DEPLOYMENT).
 
-    `device` decides how many bits int8 weights keep: seven where the CPU saturates. While it trains, checkpoints stand
-    beside the output, in `<out>.training`; they stay where it is interrupted or diverges, and `resume` continues them.
-    Under `accelerate launch` all processes call this alike, and the first one writes.
+    `aims` are the task's losses and recipe unless given; `learning_rate` replaces theirs. `device` decides how many
+    bits int8 weights keep: seven where the CPU saturates. While it trains, checkpoints stand beside the output, in
+    `<out>.training`; they stay where it is interrupted or diverges, and `resume` continues them. Under `accelerate
+    launch` all processes call this alike, and the first one writes.
 
     Raises TrainingError, UnsupportedModel, the errors of opening and writing, and Interrupted, which says where the
     checkpoint is.
@@ -68,6 +70,8 @@ def qat(
     seven_bits = deployment == "onnx-int8" and saturates(load_profile(device))
     source = replace(source, training=read_training(Path(data_file), source, budget_s=budget_s, seed=seed))
     checked(source, deployment)
+    aims = aims or aims_for(source.task, deployment)
+    aims = aims if learning_rate is None else replace(aims, learning_rate=learning_rate)
     destination = Path(out) if out is not None else Path(f"{source.name}-qat-{deployment.partition('-')[2].lower()}")
     keep_apart(source, destination)
     workplace = workplace_of(destination)

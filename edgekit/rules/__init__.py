@@ -20,6 +20,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "trained-for", "candidate", representation.trained_for, (representation.CARRIED,), representation.carried_rest
     ),
+    Rule("said-trained", "model", representation.said_to_be_trained_for_it),
     Rule("requantize", "candidate", representation.requantized),
     Rule("no-carrier", "model", representation.without_carrier),
     Rule("task-engine", "candidate", representation.engine_order),

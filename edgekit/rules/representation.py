@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgekit.model.quantization import said_to_be_trained
 from edgekit.report import show
 from edgekit.rules.case import Case
 from edgekit.rules.traits import (
@@ -136,6 +137,13 @@ def trained_for(case: Case) -> str | None:
     if stored is None or stored.method != "qat" or not is_carried(candidate, case.model):
         return None
     return f"the weights were trained for this type ({stored.evidence or 'quantization-aware training'}): first"
+
+
+def said_to_be_trained_for_it(case: Case) -> str | None:
+    said = said_to_be_trained(case.model.name, case.model.config)
+    if case.model.quantization is not None or not said:
+        return None
+    return f"its {said} says that it was trained for a quantization, but its weights lie on no grid known here"
 
 
 def requantized(case: Case) -> str | None:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import UnsupportedModel, VocabularyMismatch
+from edgekit.errors import UnsupportedModel, UsageError, VocabularyMismatch
 from edgekit.model import SourceModel, StudentSpec, Task, open_model
 from edgekit.progress import Progress
 from edgekit.resources import sample_text
@@ -47,6 +47,11 @@ def student_of(
         return given_student(teacher, spec.given, seed)
     family, source = module_family(module)
     target = resolved(source, family, spec)
+    if target == source:
+        raise UsageError(
+            f"the student asked for is {teacher.name} itself: {source.layers} layers, {source.hidden} wide",
+            "give fewer layers or less width",
+        )
     layers = layers_to_keep(module, target.layers)
     narrow = (target.hidden, target.heads, target.inner) != (source.hidden, source.heads, source.inner)
     if not narrow:
@@ -75,6 +80,12 @@ def given_student(teacher: SourceModel, given: str, seed: int = 0) -> nn.Module:
             "give a model of the same labels, its encoder alone, or let a student be cut from the teacher",
         )
     check_same_tokens(teacher, student)
+    scored = [each.config.get("vocab_size") for each in (teacher, student)]
+    if teacher.task == "causal-lm" and scored[0] != scored[1]:
+        raise VocabularyMismatch(
+            f"the teacher scores {scored[0]} tokens, {given} {scored[1]}, though both read text alike",
+            "give a student whose vocab_size is the teacher's",
+        )
     module = load_torch(student)
     if is_bare:
         module = _with_labels(module, teacher, seed)

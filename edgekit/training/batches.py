@@ -74,7 +74,8 @@ class Data:
     """What a training run reads. `pad` is the id that fills input_ids; `labels` has one array an example.
 
     `weight` says what a batch counts for in a mean over batches: as many as its loss is a mean over (`rows`, `tokens`,
-    `predicted_tokens`), so that the loss does not depend on how examples are shared out among batches or processes.
+    `predicted_tokens`), so that a loss that is such a mean does not depend on how examples are shared out among batches
+    or processes. Losses that compare examples with one another see each process's own.
     """
 
     examples: Sequence[Example]

@@ -207,11 +207,12 @@ class _Run:
         kept = "the student is as it began"
         if standing.best_step:
             kept = f"the weights of step {standing.best_step}, validation loss {standing.best_loss:.4g}, are kept"
-        last = standing.curve[-1].step if standing.curve else 0
-        where = f"; the checkpoint of step {last} stands in {self._folder}" if self._folder else ""
+        where = ""
+        if self._folder and standing.curve:
+            where = f"; the checkpoint of step {standing.curve[-1].step} stands in {self._folder}"
         return Diverged(
             f"training diverged at step {standing.step + 1} of {standing.steps}: {what}; {kept}{where}",
-            f"train with a learning rate below {self._recipe.learning_rate:g}",
+            f"train anew with a learning rate below {self._recipe.learning_rate:g} (--learning-rate)",
         )
 
     def _save(self, standing: Standing) -> None:

@@ -16,15 +16,15 @@ Stopped = Literal["completed", "budget", "patience"]
 class Recipe:
     """AdamW (Loshchilov and Hutter 2019) with a linear warm-up and a cosine decay to 0.
 
-    `batch_size` counts the examples of a step over all processes, so that the result does not depend on how many
-    share the work. `budget_s` is turned into a number of steps once, by the time that the first ones take; `steps`
-    gives that number instead, which makes a run with a budget repeatable. `epochs` bounds both. `warmup_share` is the
-    share of the steps in which the rate rises; `clip_norm` the longest gradient; `patience` the validations without a
-    new best after which it stops. `vector_rate` multiplies the rate of norms and biases (fewer than two axes), which
-    are few and large beside matrices: where a model is nearly right they have the longest way to go. `precision`
-    "auto" is bfloat16 or float16 on a GPU and float32 on a CPU. `dropout` draws the student's dropout, which a
-    student that imitates seldom gains by. `objective` says in words what the loss is: a checkpoint of another is
-    refused.
+    `batch_size` counts the examples of a step over all processes, so that, for losses that are a mean over examples or
+    tokens, the result does not depend on how many share the work. `budget_s` is turned into a number of steps once, by
+    the time that the first ones take; `steps` gives that number instead, which makes a run with a budget repeatable.
+    `epochs` bounds both. `warmup_share` is the share of the steps in which the rate rises; `clip_norm` the longest
+    gradient; `patience` the validations without a new best after which it stops. `vector_rate` multiplies the rate of
+    norms and biases (fewer than two axes), which are few and large beside matrices: where a model is nearly right they
+    have the longest way to go. `precision` "auto" is bfloat16 or float16 on a GPU and float32 on a CPU. `dropout` draws
+    the student's dropout, which a student that imitates seldom gains by. `objective` says in words what the loss is: a
+    checkpoint of another is refused.
     """
 
     learning_rate: float = 2e-4

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgekit.errors import Interrupted, OutputExists
 
-CHECKPOINT, ANSWERS = "checkpoint", "answers"
-"""What is in it: what a training is continued from, and the teacher's answers."""
+CHECKPOINT, ANSWERS, SHAPE = "checkpoint", "answers", "student"
+"""What is in it: what a training is continued from, the teacher's answers, and the shape that was planned."""
+_MOST_SHAPE_BYTES = 4096
+# Whole, locked, or half written (edgekit.output).
+_OURS = re.compile(rf"{SHAPE}|\.?({CHECKPOINT}|{ANSWERS})(\.lock|\.edgekit-\w+)?")
 
 
 def workplace_of(out: Path) -> Path:
@@ -33,11 +37,33 @@ def prepare(workplace: Path, *, resume: bool, force: bool) -> None:
         shutil.rmtree(workplace)
 
 
+def keep_shape(workplace: Path, shape: str) -> None:
+    """Note which student is trained there: other limits would have another one planned."""
+    workplace.mkdir(parents=True, exist_ok=True)
+    (workplace / SHAPE).write_text(shape, encoding="utf-8")
+
+
+def kept_shape(workplace: Path) -> str | None:
+    """The student that was trained there; None where nobody noted it."""
+    note = workplace / SHAPE
+    if not note.is_file() or note.stat().st_size > _MOST_SHAPE_BYTES:
+        return None
+    return note.read_text(encoding="utf-8", errors="replace")
+
+
+def tidy(workplace: Path) -> None:
+    """Remove the note, and the folder if it is empty then, where no checkpoint was written."""
+    if not (workplace / CHECKPOINT).exists():
+        (workplace / SHAPE).unlink(missing_ok=True)
+        with suppress(OSError):
+            workplace.rmdir()
+
+
 def _is_workplace(folder: Path) -> bool:
     """Whether there is nothing in it but what a training leaves, whole or half written."""
     if folder.is_symlink() or not folder.is_dir():
         return False
-    return all(each.name.lstrip(".").startswith((CHECKPOINT, ANSWERS, "teacher")) for each in folder.iterdir())
+    return all(_OURS.fullmatch(each.name) for each in folder.iterdir())
 
 
 @contextmanager

@@ -10,7 +10,9 @@ import pytest
 import torch
 from fixtures import tiny_adapters, tiny_models
 from fixtures.tiny_adapters import Module, outputs
+from safetensors.torch import load_file, save_file
 
+from edgekit.errors import BadAdapter
 from edgekit.model import open_model
 from edgekit.torch_model import load_torch
 
@@ -37,7 +39,6 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def _without_prefix(source: Path, target: Path) -> Path:
     """As the first GPT-2 checkpoints are: the names of the bare decoder."""
-    from safetensors.torch import load_file, save_file
 
     target.mkdir()
     for path in source.iterdir():
@@ -134,6 +135,24 @@ def test_as_peft_answers(bases: dict[str, Path], tmp_path: Path, variant: str) -
         assert (untouched - wanted).abs().max() > 0.5, "this adapter would be told from none"
     assert model.task == "causal-lm"
     assert any(line.startswith("merged: adapter") for line in model.evidence)
+
+
+def test_linear_layers_are_never_transposed(bases: dict[str, Path], tmp_path: Path) -> None:
+    """PEFT heeds fan_in_fan_out for Conv1D alone; of square matrices the shapes would not tell."""
+    wrapped = tiny_adapters.adapter(bases["llama"], tmp_path / "adapter", target_modules=["q_proj", "o_proj"], **LM)
+    path = tmp_path / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fan_in_fan_out": True}), encoding="utf-8")
+    model = open_model(tmp_path / "adapter")
+    same(outputs(load_torch(model), model.config["vocab_size"]), outputs(wrapped, model.config["vocab_size"]))
+
+
+def test_tensors_that_the_base_does_not_have_are_another_architecture_s(bases: dict[str, Path], tmp_path: Path) -> None:
+    """Biases of a Qwen2 on a Llama of the same shapes, say."""
+    tiny_adapters.adapter(bases["llama"], tmp_path / "adapter", target_modules=["q_proj"], **LM)
+    path = tmp_path / "adapter" / "adapter_model.safetensors"
+    save_file(load_file(path) | {"base_model.model.model.layers.0.self_attn.q_proj.bias": torch.ones(64)}, path)
+    with pytest.raises(BadAdapter, match=r"another architecture: it replaces model.layers.0.self_attn.q_proj.bias"):
+        open_model(tmp_path / "adapter")
 
 
 @pytest.mark.parametrize("variant", CLASSIFIERS)

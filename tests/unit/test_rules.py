@@ -60,6 +60,13 @@ BITES: dict[str, list[tuple[Case, str]]] = {
     "carry": [(case(Q4_0, model=model(quantization=gptq())), "gptq already")],
     "trained-for": [(case(Q4_0, model=model(quantization=gptq(method="qat"))), "trained for this type (a test)")],
     "requantize": [(case(Q8, model=model(quantization=gptq())), "a second time: only after Q4_0")],
+    "said-trained": [
+        (
+            case(model=model(name="some-qat-model")),
+            "its name says that it was trained for a quantization, but its weights",
+        ),
+        (case(model=model(config={"qat_bits": 4})), "its config.json says that it was trained"),
+    ],
     "no-carrier": [(case(model=model(quantization=gptq(lossless=""))), "gptq of 4 bits, which no type here holds")],
     "task-engine": [
         (case(INT8), "comes after llama.cpp"),
@@ -108,6 +115,11 @@ SILENT: dict[str, list[Case]] = {
         case(Q8),
         case(Q4_0, model=model(quantization=gptq())),
         case(candidate(16, 1), model=model(quantization=gptq())),
+    ],
+    "said-trained": [
+        case(),
+        case(model=model(name="a-qat", quantization=gptq(method="qat"))),
+        case(model=model(name="aqat")),
     ],
     "no-carrier": [case(), case(model=model(quantization=gptq())), case(model=model(quantization=gptq("", "qat")))],
     "task-engine": [case(Q8), case(INT8, model=model("embedding")), case(INT8, preferences=Preferences(prefer="size"))],

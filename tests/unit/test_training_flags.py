@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edgekit.cli import main
 from edgekit.errors import NoData, UsageError
-from edgekit.flags import MAX_DURATION_S, duration, seed, temperature, training
+from edgekit.flags import MAX_DURATION_S, duration, learning_rate, seed, temperature, training
 from edgekit.model import StudentSpec
 
 
@@ -44,6 +44,12 @@ def test_every_time_is_read_back(seconds: float) -> None:
     assert duration("--budget", f"{seconds:.6f}") == pytest.approx(seconds, abs=1e-6)
 
 
+@pytest.mark.parametrize("text", ["0", "1", "-0.1", "fast", "nan"])
+def test_learning_rates_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="--learning-rate"):
+        learning_rate("--learning-rate", text)
+
+
 @pytest.mark.parametrize("text", ["0", "0.01", "101", "warm", "nan"])
 def test_temperatures_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match="--temperature"):
@@ -74,10 +80,31 @@ def test_each_command_hands_them_on(calls: list[dict[str, object]], command: str
 
 
 def test_distill_hands_on_its_own(calls: list[dict[str, object]]) -> None:
-    words = ["--temperature", "3", "--seed", "7", "--out", "there", "--resume", "--task", "embedding", "--force"]
+    words = [
+        "--temperature",
+        "3",
+        "--learning-rate",
+        "1e-5",
+        "--seed",
+        "7",
+        "--out",
+        "there",
+        "--resume",
+        "--task",
+        "embedding",
+        "--force",
+    ]
     assert main(["distill", "m", "--data", "rows.jsonl", *words]) == 130
     (call,) = calls
-    wanted = {"temperature": 3, "seed": 7, "out": "there", "resume": True, "force": True, "task": "embedding"}
+    wanted = {
+        "temperature": 3,
+        "learning_rate": 1e-5,
+        "seed": 7,
+        "out": "there",
+        "resume": True,
+        "force": True,
+        "task": "embedding",
+    }
     assert {name: call[name] for name in wanted} == wanted
     assert "student" not in call
 

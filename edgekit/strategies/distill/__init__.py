@@ -27,7 +27,7 @@ from edgekit.strategies import STRATEGIES, Artifact, Candidate, Rejection, load
 from edgekit.strategies.distill.teaching import RECORD, Place, checked, reopened, trained_student
 from edgekit.strategies.distill.words import duration_told, shape_told
 from edgekit.students.shape import shaped
-from edgekit.training.workplace import CHECKPOINT
+from edgekit.training.workplace import CHECKPOINT, keep_shape
 
 NAME = "distill"
 _PACKED, _SHAPE = "packed as", "student"
@@ -73,6 +73,8 @@ def make(
     home = workdir.parent / f"student-{_slug(training.student)}"
     if not (home / "student" / RECORD).is_file():
         kept = training.resume or home
+        if training.resume is not None:
+            keep_shape(kept, training.student.label)
         place = Place(kept / CHECKPOINT, kept, resume=training.resume is not None)
         trained_student(model, home / "student", place, progress)
     record = TrainingRecord.model_validate_json((home / "student" / RECORD).read_bytes())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from edgekit.model import Task
 
@@ -45,7 +45,6 @@ AIMS: Mapping[Task, Aims] = {
 """One row a task that a student can be trained for."""
 
 
-def aims_for(task: Task, temperature: float | None = None) -> Aims:
-    """The task's aims, at another temperature where one is given; KeyError for a task without a row."""
-    aims = AIMS[task]
-    return aims if temperature is None else replace(aims, temperature=temperature)
+def aims_for(task: Task) -> Aims:
+    """KeyError for a task without a row."""
+    return AIMS[task]

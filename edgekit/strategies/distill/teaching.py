@@ -63,8 +63,9 @@ def trained_student(
     progress.step("load the teacher")
     module = load_torch(teacher)
     student = _made(teacher, module, training, taught, aims, progress)
-    widths = _width(student), _width(module)
-    aims = _within_disk(fitted(aims, teacher, *widths, labelled=taught.labels is not None), taught, widths[1])
+    widths = width_of(student), width_of(module)
+    aims = fitted(aims, teacher, *widths, labelled=taught.labels is not None)
+    aims = within_disk(aims, teacher, taught, widths[1])
     losses = told(aims, teacher, same_width=widths[0] == widths[1])
     teacher_parameters = _parameters(module)
     cache = _remembered(teacher, module, taught, aims, place, progress)
@@ -148,9 +149,13 @@ def _remembered(
     )  # fmt: skip
 
 
-def _within_disk(aims: Aims, taught: Lesson, width: int) -> Aims:
-    """Without the last states where keeping them would take too much disk; those of pictures are not counted: few."""
-    tokens = sum(len(each["input_ids"]) for each in taught.examples if "input_ids" in each)
+def within_disk(aims: Aims, teacher: SourceModel, taught: Lesson, width: int) -> Aims:
+    """Without the last states, `width` wide, where keeping them would take too much disk."""
+    patch = teacher.config.get("patch_size")
+    patches = 1
+    if teacher.image is not None and isinstance(patch, int) and patch > 0:
+        patches += (teacher.image.height // patch) * (teacher.image.width // patch)  # and one for the class
+    tokens = sum(len(each["input_ids"]) if "input_ids" in each else patches for each in taught.examples)
     return replace(aims, hidden=0.0) if 4 * tokens * width > aims.most_hidden_bytes else aims
 
 
@@ -169,7 +174,7 @@ def _recipe(aims: Aims, training: Training, losses: Sequence[str], teacher: Sour
     )
 
 
-def _width(module: Any) -> int:
+def width_of(module: Any) -> int:
     """Of the residual stream."""
     config = module.config
     return int(getattr(config, "hidden_size", 0) or getattr(config, "hidden_sizes", [0])[-1])

@@ -87,7 +87,12 @@ def test_initialisations_that_leave_the_base_alone(value: object) -> None:
         ({"rank_pattern": {"a": 0}}, "rank_pattern is 0"),
         ({"alpha_pattern": {"(": 1}}, "no regular expression"),
         ({"alpha_pattern": {"(a+)+b": 1}}, "for ever"),
-        ({"alpha_pattern": {".*" * 5: 1}}, "for ever"),
+        ({"alpha_pattern": {".*" * 4: 1}}, "for ever"),
+        ({"alpha_pattern": {"a?" * 100 + "x": 1}}, "for ever"),
+        ({"alpha_pattern": {"(a|a)" * 50 + "x": 1}}, "for ever"),
+        ({"alpha_pattern": {r"\\*" * 80 + "x": 1}}, "for ever"),
+        ({"alpha_pattern": {f"a{number}.*": 1 for number in range(33)}}, "33 regular expressions, the limit is 32"),
+        ({"lora_alpha": 10**400}, "lora_alpha is 1000"),
         ({"alpha_pattern": {"a" * 300: 1}}, "pattern of 300 characters"),
         ({"base_model_name_or_path": 5}, "base_model_name_or_path is int"),
         ({"trainable_token_indices": [-1]}, "trainable_token_indices"),
@@ -101,5 +106,13 @@ def test_fields_that_are_wrong(fields: dict[str, Any], said: str) -> None:
 
 def test_patterns_are_matched_in_little_time_whatever_they_are() -> None:
     """The costliest pattern that is let through, on the longest name there is."""
-    slow = parsed(alpha_pattern={".*a.*b.*c.*d": 1})
-    assert slow.scaling("abc" * 40) == 2
+    slow = parsed(alpha_pattern={".*a.*b.*c": 1})
+    assert slow.scaling(("ab." * 86)[:256]) == 2
+
+
+def test_modules_named_one_by_one_are_no_regular_expressions() -> None:
+    """As PEFT writes them, for each layer."""
+    ranks = {f"model.layers.{layer}.self_attn.q_proj": layer + 1 for layer in range(100)}
+    assert parsed(rank_pattern=ranks).rank_of("model.layers.41.self_attn.q_proj") == 42
+    either = parsed(rank_pattern={r"layers\.(0|1|2|3|4|5|6|7)\..*": 3})
+    assert (either.rank_of("model.layers.5.mlp.up_proj"), either.rank_of("model.layers.8.mlp.up_proj")) == (3, 8)

@@ -120,6 +120,24 @@ def test_a_given_model_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
         student_of(teacher.model, teacher.module, StudentSpec(given=str(folder)), [])
 
 
+def test_a_given_model_that_scores_other_tokens_is_refused(tmp_path: Path) -> None:
+    """Tables of one family are padded to other sizes: the tokenizers alone do not tell."""
+    teacher = teacher_of("llama", tmp_path / "teacher")
+    assert teacher.model.folder is not None
+    folder = shutil.copytree(teacher.model.folder, tmp_path / "padded")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["vocab_size"] += 64
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(VocabularyMismatch, match=r"the teacher scores \d+ tokens, \S+ \d+, though both read"):
+        student_of(teacher.model, teacher.module, StudentSpec(given=str(folder)), [])
+
+
+def test_a_student_is_not_its_teacher(teacher: Teacher) -> None:
+    layers = teacher.model.config.get("num_hidden_layers") or teacher.model.config["n_layers"]
+    with pytest.raises(UsageError, match=r"the student asked for is .* itself: .* - give fewer layers or less"):
+        student_of(teacher.model, teacher.module, StudentSpec(layers=layers), [])
+
+
 def test_a_given_model_that_tells_other_labels_apart_is_refused(tmp_path: Path) -> None:
     teacher = teacher_of("bert classifier", tmp_path / "teacher")
     folder = smaller(teacher, tmp_path / "small", labels=("a", "b", "c"), num_hidden_layers=1)
