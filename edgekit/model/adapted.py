@@ -192,7 +192,12 @@ def _prepared(recipe: Recipe, open_base: OpenBase) -> Iterator[_Prepared]:
         layout = adapters.laid_out(told, given, recipe.combination)
         if head is not None:
             head.check(base, layout)
-        yield _Prepared(recipe, base, layout, head)
+        others = tuple(
+            f"{part.source} names another base, {config.base}: what it learnt may not hold on this one"
+            for part, config in zip(recipe.parts, configs, strict=True)
+            if config.base not in (None, configs[0].base)
+        )
+        yield _Prepared(recipe, base, replace(layout, notes=(*layout.notes, *others)), head)
 
 
 def _config_of(part: AdapterPart) -> adapters.AdapterConfig:
