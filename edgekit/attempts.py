@@ -73,6 +73,11 @@ class Attempts:
         self._created_utc = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._original: validation.Original | None = None
 
+    @property
+    def source(self) -> SourceModel:
+        """What is packed now: with its student's training, once that is what is tried."""
+        return self._order.source
+
     def first_that_passes(self, plan: Plan, *, keep_misses: bool) -> tuple[Attempt, PlanSummary]:
         """Try candidates in order; after each miss the rest is planned anew with what was learnt."""
         remaining, rejections = plan.candidates, list(plan.rejections)

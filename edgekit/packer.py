@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from edgekit import history as histories
 from edgekit import runtimes
 from edgekit.asking import NO_STUDENT, Asked, Planned, taught
-from edgekit.attempts import Attempts, Order, reasons
+from edgekit.attempts import Attempt, Attempts, Order, reasons
 from edgekit.device import DeviceProfile, load_profile
+from edgekit.distilling import compared
 from edgekit.errors import (
     BadEvalData,
     DoesNotFit,
@@ -34,7 +35,7 @@ from edgekit.progress import Progress, Silent
 from edgekit.report import Report, show
 from edgekit.rules import tightened
 from edgekit.setting import app_default_threads, measuring_threads
-from edgekit.strategies.distill.aims import DEFAULT_BUDGET_S
+from edgekit.strategies.distill.aims import DEFAULT_BUDGET_S, aims_for
 from edgekit.students.shape import shaped
 from edgekit.training.workplace import CHECKPOINT, kept_shape, leaving, prepare, tidy, workplace_of
 from edgekit.training_data import held_out
@@ -204,9 +205,19 @@ def _proven(order: Order, chosen: Plan, output: Output, *, keep_misses: bool, pr
     """The first of the plan's candidates that holds every limit, sealed and put in its place."""
     attempts = Attempts(order, output, progress)
     best, summary = attempts.first_that_passes(chosen, keep_misses=keep_misses)
+    best = _beside_its_teacher(best, attempts.source, progress)
     progress.step("write the bundle")
     manifest, report = attempts.seal(best, summary)
     return Packed(output.commit(best.staged.folder), manifest, report)
+
+
+def _beside_its_teacher(best: Attempt, teacher: SourceModel, progress: Progress) -> Attempt:
+    """The attempt; a student's with what it lost and gained, as `edgekit distill` tells it."""
+    record, student = best.report.training, best.staged.artifact.source
+    if record is None or student is None:
+        return best
+    record = compared(teacher, student, record, aims_for(teacher.task), progress)
+    return replace(best, report=best.report.model_copy(update={"training": record}))
 
 
 def plan(

@@ -91,7 +91,7 @@ def distill(
         folder = output.work / "student"
         with leaving(place.checkpoints):
             record = trained_student(source, folder, place, progress, aims)
-            record = _compared(source, folder, record, aims, progress)
+            record = compared(source, reopened(source, folder), record, aims, progress)
         progress.step("write the student")
         _write(folder, record)
         written = output.commit(folder)
@@ -105,14 +105,14 @@ def _students_only(out: Path) -> OutputExists | None:
     return OutputExists(f"{out} exists and is not a student", "--force replaces students only; give another --out")
 
 
-def _compared(
-    source: SourceModel, folder: Path, record: TrainingRecord, aims: Aims, progress: Progress
+def compared(
+    source: SourceModel, student: SourceModel, record: TrainingRecord, aims: Aims, progress: Progress
 ) -> TrainingRecord:
+    """The record with what `student` lost and gained beside `source`, whose training tells the rows it never saw."""
     from edgekit.distilling.answered import Pair, losses_of
     from edgekit.distilling.gained import gains_of
     from edgekit.torch_model import load_torch
 
-    student = reopened(source, folder)
     taught = lesson(source, checked(source), aims.most_tokens)
     pair = Pair(source, load_torch(source), load_torch(student))
     found = (*losses_of(pair, taught, progress), *gains_of(pair, student, taught, progress))

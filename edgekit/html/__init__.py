@@ -12,7 +12,7 @@ from edgekit.html.memory import memory_chart
 from edgekit.html.planned import plan_chart
 from edgekit.html.predicted import prediction_chart
 from edgekit.html.sizes import size_chart
-from edgekit.html.training import training_section
+from edgekit.html.training import compared_section, training_section
 from edgekit.manifest import Manifest
 from edgekit.report import Report
 
@@ -34,6 +34,7 @@ def page(report: Report, manifest: Manifest | None = None) -> str:
         heading(report, device),
         cards(report, device),
         *drawn,
+        None if report.training is None else compared_section(report.training),
         None if report.training is None else training_section(report.training),
         section("The plan", plan_chart(report, device)),
         section("Every figure", origin.figures(report)),

@@ -27,12 +27,16 @@ def student_page(record: TrainingRecord) -> str:
         element("h1", f"A student of {teacher}"),
         element("p", record.student, class_="sub"),
     )
+    return document(f"A student of {teacher}", [header, compared_section(record), training_section(record)])
+
+
+def compared_section(record: TrainingRecord) -> Html | None:
+    """What was lost against the teacher and gained; None where the two were not compared."""
     lead = (
-        f"On {record.held_out_rows:,} rows that training never saw. Intervals hold 95 % of bootstrap resamples; both "
-        "models ran in torch, in turn."
+        f"The student beside its teacher, on {record.held_out_rows:,} rows that training never saw. Intervals hold 95 %"
+        " of bootstrap resamples; both models ran in torch, in turn."
     )
-    compared = section("Lost and gained", compared_table(record.compared), lead=lead) if record.compared else None
-    return document(f"A student of {teacher}", [header, compared, training_section(record)])
+    return section("Lost and gained", compared_table(record.compared), lead=lead) if record.compared else None
 
 
 def training_section(record: TrainingRecord) -> Html:

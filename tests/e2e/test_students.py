@@ -13,6 +13,7 @@ from fixtures.teaching import write_rows
 from PIL import Image
 
 import edgekit
+from edgekit.distilling import gained
 from edgekit.errors import DoesNotFit, LimitMissed, NoData, NoStudentFits, OutputExists, UsageError
 from edgekit.limits import Limits
 from edgekit.model import StudentSpec
@@ -23,6 +24,12 @@ pytestmark = pytest.mark.engines
 
 DEVICE = "intel-n100"
 ASKED = replace(LOOSE, max_drop=1.0, min_agreement=0.0)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the processes that measure a student's memory in torch: `edgekit distill`'s tests have them."""
+    monkeypatch.setattr(gained, "ram_bytes", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +111,16 @@ def test_the_student_is_packed_and_proven_against_its_teacher(teacher: Path, row
     assert report.training is not None
     assert report.training.parameters < report.training.teacher_parameters
     assert [each.passed for each in report.rows if each.name == "agreement"] == [True]
-    assert "Loss by step" in (packed.folder / "report.html").read_text(encoding="utf-8")
+    compared = {each.name: each for each in report.training.compared}
+    assert {"agreement", "parameters", "weights on disk", "latency"} <= set(compared)
+    assert compared["parameters"].value > 1
+    lost = compared["agreement"]
+    assert lost.low is not None
+    assert lost.high is not None
+    assert lost.low <= lost.value <= lost.high
+    page = (packed.folder / "report.html").read_text(encoding="utf-8")
+    assert "Loss by step" in page
+    assert "Lost and gained" in page
     config = edgekit.open_model(packed.folder / "onnx" / "model_quantized.onnx")
     assert config.task in ("tensors", "text-classification")
     assert f'"num_hidden_layers": {manifest.strategy[-1]}' in (packed.folder / "config.json").read_text("utf-8")

@@ -30,9 +30,9 @@ FLOORS = (
     ("findings",),
     ("history",),
     ("attempts", "asking"),
+    ("distilling",),
     (
         "packer",
-        "distilling",
         "inspection",
         "merging",
         "running",
