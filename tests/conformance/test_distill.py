@@ -46,7 +46,7 @@ def test_a_student_learns_and_opens_like_any_model(tmp_path: Path, task: str, sh
     build, kind = TASKS[task]
     teacher = open_model(build(tmp_path / "teacher"))
     rows = read_training(write_rows(tmp_path / "rows.jsonl", kind=kind), teacher, student=SHAPES[shape], budget_s=None)
-    record, folder = trained(teacher, rows, tmp_path)
+    record, folder = trained(teacher, rows, tmp_path, epochs=8)  # three sometimes gain nothing on random weights
     losses = [point.validation_loss or 0.0 for point in record.curve]
     assert record.best_loss == min(losses) < losses[0]
     assert (record.rows, record.train_rows + record.validation_rows + record.held_out_rows) == (200, 200)

@@ -213,7 +213,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_best(tmp_path: Path, bad: 
     told = str(raised.value)
     assert told.startswith(f"training diverged at step 20 of 54: the loss is {bad}; the weights of step 15, validation")
     assert f"the checkpoint of step 15 stands in {tmp_path / 'c'}" in told
-    assert "train with a learning rate below 0.001" in told
+    assert "train anew with a learning rate below 0.001 (--learning-rate)" in told
     train(good, training.squares, training.data(), recipe, checkpoints=tmp_path / "c", resume=True)
     whole = training.student()
     train(whole, training.squares, training.data(), recipe)
