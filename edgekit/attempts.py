@@ -33,7 +33,7 @@ _ONLY_THIS_CANDIDATE = (MissingEngine, UnsupportedModel, BadTokenizer, Validatio
 # The rows that hold a memory limit against what was measured.
 _MEMORY = ("counted memory", "peak RSS")
 # Of the rows that a smaller model may hold where this one misses them: size, memory and speed, not fidelity.
-_HELD_BY_LESS = ("bytes", "ms", "tokens/s", "yes/no")
+_HELD_BY_LESS = frozenset(("bytes", "ms", "tokens/s", "yes/no"))
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Attempts:
 
     def _smaller(self, attempts: Sequence[Attempt]) -> Plan | None:
         """The plan for students, who are asked on their own data, where only size and speed kept a quantized model."""
-        faithful = any({row.unit for row in each.report.missed} <= {*_HELD_BY_LESS} for each in attempts)
+        faithful = any({row.unit for row in each.report.missed} <= _HELD_BY_LESS for each in attempts)
         planned = self._order.smaller() if faithful and self._order.smaller is not None else None
         if planned is None:
             return None

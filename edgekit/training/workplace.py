@@ -11,11 +11,11 @@ from pathlib import Path
 
 from edgekit.errors import Interrupted, OutputExists
 
-CHECKPOINT, ANSWERS, SHAPE = "checkpoint", "answers", "student"
+CHECKPOINT, ANSWERS, SHAPE = "checkpoint", "answers", "shape.txt"
 """What is in it: what a training is continued from, the teacher's answers, and the shape that was planned."""
 _MOST_SHAPE_BYTES = 4096
 # Whole, locked, or half written (edgekit.output).
-_OURS = re.compile(rf"{SHAPE}|\.?({CHECKPOINT}|{ANSWERS})(\.lock|\.edgekit-\w+)?")
+_OURS = re.compile(rf"{re.escape(SHAPE)}|\.?({CHECKPOINT}|{ANSWERS})(\.lock|\.edgekit-\w+)?")
 
 
 def workplace_of(out: Path) -> Path:

@@ -185,7 +185,7 @@ def test_one_training_serves_every_way_to_pack_it(rows: Path, tmp_path: Path, mo
         edgekit.pack(teacher, DEVICE, out=tmp_path / "out", **options)  # type: ignore[arg-type]
     assert len(trained) == 1
     assert not (tmp_path / "out").exists()
-    assert (tmp_path / "out.training" / "student").read_text(encoding="utf-8") == "layers=1"
+    assert (tmp_path / "out.training" / "shape.txt").read_text(encoding="utf-8") == "layers=1"
 
     with pytest.raises(OutputExists, match=r"out.training holds what an interrupted training left - --resume"):
         edgekit.pack(teacher, DEVICE, out=tmp_path / "out", **options)  # type: ignore[arg-type]
