@@ -49,7 +49,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a plan is asked for."""
+    """What a plan is asked for. `data_at_hand`: there is text, or labels, that a student could be trained on."""
 
     source: SourceModel
     profile: DeviceProfile
@@ -68,7 +68,7 @@ class Asked:
         offers = () if by_name else _offers(own, setting, self.strategy)
         made = self._plan(setting, offers, past)
         if self.source.training is None:
-            return Planned(self.source, setting, offers, made)
+            return Planned(self.source, setting, offers, self._proposing(made, setting))
         if not by_name and any(is_quantized(each) for each in made.candidates):
             return Planned(own, setting, offers, replace(made, rejections=(*made.rejections, _UNNEEDED)))
         try:
@@ -110,8 +110,17 @@ class Asked:
             self.preferences,
             siblings=siblings(self.profile),
             known=histories.known(past, self.source, self.profile),
-            data_at_hand=self.data_at_hand,
         )
+
+    def _proposing(self, made: Plan, setting: Setting) -> Plan:
+        """The plan, where nothing quantized fits, with the student that would."""
+        if self.strategy != "auto" or any(is_quantized(each) for each in made.candidates):
+            return made
+        student = planner.student_that_fits(self.source, setting, self.limits, self.preferences)
+        if student is None:
+            return made
+        advice = made.advice if made.candidates else (*made.advice, planner.student_advice(student))
+        return replace(made, advice=advice, student=student if self.data_at_hand else None)
 
 
 def _offers(source: SourceModel, setting: Setting, strategy: str) -> tuple[Candidate | Rejection, ...]:
@@ -129,7 +138,7 @@ def _offers(source: SourceModel, setting: Setting, strategy: str) -> tuple[Candi
 
 def _is_called(candidate: Candidate, wanted: str) -> bool:
     """By its whole label, or a student's without its shape."""
-    label = candidate.label.lower()
+    label, wanted = (words.lower().replace("-", " ") for words in (candidate.label, wanted))
     return label == wanted or (candidate.student != "" and label.startswith(f"{wanted} "))
 
 
@@ -151,10 +160,12 @@ def _installed_engines() -> tuple[Engine, ...]:
 def taught(
     source: SourceModel,
     data_file: str | Path | None,
-    budget_s: float | None,
-    student: StudentSpec | None,
     strategy: str,
     measured_on: EvalSet | None = None,
+    *,
+    budget_s: float | None,
+    student: StudentSpec | None,
+    learning_rate: float | None = None,
 ) -> SourceModel:
     """The source with what a student of it may be trained on, where there is anything: none of what bundles are
     measured on. NoData where there has to be something.
@@ -162,7 +173,14 @@ def taught(
     if data_file is not None:
         if strategy != "auto" and not strategy.startswith(planner.DISTILL):
             raise UsageError(f"--data trains a student, and --strategy {strategy} packs none", "leave --strategy out")
-        training = read_training(Path(data_file), source, budget_s=budget_s, student=student, measured_on=measured_on)
+        training = read_training(
+            Path(data_file),
+            source,
+            budget_s=budget_s,
+            learning_rate=learning_rate,
+            student=student,
+            measured_on=measured_on,
+        )
         return replace(source, training=training)
     if student is not None or strategy.startswith(planner.DISTILL):
         raise NoData(f"a student of {source.name} is trained, and there is nothing to train it on", "give --data FILE")

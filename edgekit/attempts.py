@@ -16,7 +16,7 @@ from edgekit.costs import TIMED_TOKENS, Estimate, Setting
 from edgekit.device import detect
 from edgekit.errors import BadTokenizer, LimitMissed, MissingEngine, UnknownDevice, UnsupportedModel, ValidationFailed
 from edgekit.evaluation import Answer, EvalSet
-from edgekit.limits import Limits
+from edgekit.limits import FIDELITY_LIMITS, Limits
 from edgekit.manifest import Considered, Interval, Manifest, PlanSummary, Rejected, Tried
 from edgekit.model import SourceModel
 from edgekit.output import Output
@@ -24,7 +24,7 @@ from edgekit.planner import Miss, Plan
 from edgekit.progress import Progress
 from edgekit.reference import open_reference
 from edgekit.report import Report, Row, show, show_limit
-from edgekit.rules.traits import held_of
+from edgekit.rules.traits import held_of, is_quantized
 from edgekit.strategies import Candidate, Rejection
 from edgekit.targets.local import Local
 
@@ -106,7 +106,19 @@ class Attempts:
         nearest = min(attempts, key=lambda attempt: _distance(attempt.report))
         if keep_misses:
             return nearest, self._summary(plan, nearest.candidate, tried, rejections)
-        raise _all_missed(tried, nearest, rejections)
+        raise _all_missed(tried, nearest, rejections, self._trainable_for(attempts))
+
+    def _trainable_for(self, attempts: Sequence[Attempt]) -> str:
+        """What the model could be trained for where rounding alone cost a limit: a deployment, or ""."""
+        deployment = "gguf-Q4_0" if self.source.task == "causal-lm" else "onnx-int8"
+        costly = any(
+            is_quantized(each.candidate)
+            and each.candidate.strategy == deployment.partition("-Q")[0]
+            and all(row.name in FIDELITY_LIMITS for row in each.report.missed)
+            for each in attempts
+        )
+        plain = self.source.format == "hf" and self.source.quantization is None
+        return deployment if costly and plain else ""
 
     def _learnt(
         self, attempt: Attempt, remaining: Sequence[Candidate], plan: Plan, *, keep_misses: bool
@@ -328,10 +340,13 @@ def reasons(rejections: Sequence[Rejection]) -> str:
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in labels.items())
 
 
-def _all_missed(tried: Sequence[Tried], nearest: Attempt, rejections: Sequence[Rejection]) -> LimitMissed:
+def _all_missed(
+    tried: Sequence[Tried], nearest: Attempt, rejections: Sequence[Rejection], trainable_for: str
+) -> LimitMissed:
     told = "; ".join(f"{each.candidate} missed {', '.join(each.missed)}" for each in tried)
     untried = f"; not tried: {reasons(rejections)}" if rejections else ""
+    trained = f", or pack what edgekit qat --for {trainable_for} --data FILE makes of it" if trainable_for else ""
     return LimitMissed(
         f"no candidate held every limit: {told}{untried}. Nearest miss: {nearest.candidate.label}",
-        "loosen the limit by its flag, or --force to write the nearest miss marked as failed",
+        f"loosen the limit by its flag, or --force to write the nearest miss marked as failed{trained}",
     )

@@ -27,6 +27,8 @@ def plan_value(plan: Plan) -> dict[str, Any]:
     value = asdict(plan)
     for entry, candidate in zip(value["candidates"], plan.candidates, strict=True):
         entry["label"] = candidate.label
+    if plan.student is not None:
+        value["student"]["label"] = plan.student.label
     return {"chosen": plan.candidates[0].label if plan.candidates else None, **value}
 
 
@@ -182,25 +184,16 @@ def _rejected(rejections: Sequence[Rejection]) -> list[str]:
 
 
 def _advice(plan: Plan) -> list[str]:
+    from edgekit.planner import packed_as
     from edgekit.report import show
 
     told = ["", "what would fit:", *(paragraph(f"  {line}", "    ") for line in plan.advice)] if plan.advice else []
     student = plan.student
     if student is None:
         return told
-    rows = [
-        (
-            "distilled student",
-            f"{student.parameters / 1e6:,.0f} million",
-            str(student.layers),
-            str(student.hidden),
-            student.packed_as,
-            show(student.bytes, "bytes"),
-            "--data FILE trains it",
-        )
-    ]
-    header = ("proposal", "parameters", "layers", "width", "packed as", "disk", "")
-    return [*told, "", table(header, rows, PAGE_COLUMNS)]
+    disk = show(student.disk_bytes.mid, "bytes")
+    rows = [("distilled student", student.student, packed_as(student), disk, "--data FILE trains it")]
+    return [*told, "", table(("proposal", "shape", "packed as", "disk", ""), rows, PAGE_COLUMNS)]
 
 
 def _grounds(plan: Plan) -> list[str]:

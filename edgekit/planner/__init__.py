@@ -16,16 +16,16 @@ from edgekit.costs import Setting
 from edgekit.device import DeviceProfile
 from edgekit.limits import Limits, Preferences
 from edgekit.model import SourceModel
-from edgekit.planner.advice import Broken, advice, fitting_student
+from edgekit.planner.advice import Broken, advice, student_advice
 from edgekit.planner.expectation import expected_fidelity
 from edgekit.planner.holding import Held, broken, counted_bytes, may_miss, ram_limit, whole_ram
 from edgekit.planner.learning import after_miss, speaks_against
 from edgekit.planner.order import in_order
 from edgekit.planner.remedies import cached_tokens, remedy
-from edgekit.planner.sizing import DISTILL, fitting_spec
+from edgekit.planner.sizing import DISTILL, fitting_spec, packed_as, student_that_fits
 from edgekit.planner.values import Known, Miss, Plan, Sibling
 from edgekit.rules import Case, Remark, remarks
-from edgekit.rules.traits import held_of, is_aggressive, is_quantized
+from edgekit.rules.traits import held_of, is_aggressive
 from edgekit.strategies import STRATEGIES, Candidate, Engine, Rejection, load
 
 __all__ = [
@@ -37,9 +37,12 @@ __all__ = [
     "after_miss",
     "counted_bytes",
     "fitting_spec",
+    "packed_as",
     "plan",
     "propose",
     "ram_limit",
+    "student_advice",
+    "student_that_fits",
     "whole_ram",
 ]
 
@@ -66,13 +69,11 @@ def plan(
     *,
     siblings: Sequence[Sibling] = (),
     known: Sequence[Known] = (),
-    data_at_hand: bool = False,
 ) -> Plan:
     """Keep the offers that may hold every limit, in the order they should be tried.
 
     `engines` are those installed here, where candidates are made and measured. `siblings` are devices like this one
-    with more memory, the smallest first; `known` is fidelity measured before on this very model; `data_at_hand` says
-    that there is text or labels to train a student on.
+    with more memory, the smallest first; `known` is fidelity measured before on this very model.
 
     An offer is rejected here only when even the optimistic end of its estimate is over a limit; what may fit is tried
     and measured. Packing is for deploying, so that, unless --prefer accuracy asks for it, the unquantized model is the
@@ -89,7 +90,6 @@ def plan(
         _rejection(candidate, missed[0], remedy(candidate, missed, model, setting, siblings, kept, doubted))
         for candidate, missed in over
     ]
-    student = None if any(is_quantized(each) for each in kept) else fitting_student(case, over)
     return Plan(
         model=model.name,
         task=model.task,
@@ -104,8 +104,7 @@ def plan(
         may_miss=doubted,
         expectations={each.label: expected_fidelity(each, model, known) for each in kept},
         remarks=(*remarks(case, kept), *_doubts(kept, doubts)),
-        advice=() if kept else advice(case, over, told, siblings, student),
-        student=student if data_at_hand else None,
+        advice=() if kept else advice(case, over, told, siblings),
         context_tokens=cached_tokens(model, setting) if model.task == "causal-lm" else None,
         earlier_reports=_earlier_reports(kept, setting),
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from edgekit.costs import Setting
 from edgekit.errors import BadInput, NoStudentFits, UnsupportedModel, UsageError
 from edgekit.limits import Limits, Preferences
-from edgekit.model import SourceModel, StudentSpec
+from edgekit.model import SourceModel, StudentSpec, Training
 from edgekit.planner.holding import Held, held_limits
 from edgekit.report import show
 from edgekit.rules.traits import is_aggressive, is_quantized, task_engine
@@ -53,6 +53,23 @@ def fitting_spec(model: SourceModel, setting: Setting, limits: Limits, preferenc
     raise sized.refusal([_spec(model, depths[-1], hidden) for hidden, depths in widths if depths])
 
 
+def student_that_fits(
+    model: SourceModel, setting: Setting, limits: Limits, preferences: Preferences
+) -> Candidate | None:
+    """What would be planned if there were rows to train a student of `model` on, in its finest form that is expected to
+    hold every limit. None where the source itself holds them, and where no student does or can be made.
+    """
+    asked = replace(model, training=Training(origin="rows"))
+    sized = _Sizing(asked, setting, limits, preferences)
+    if sized.source_holds():
+        return None
+    try:
+        spec = fitting_spec(asked, setting, limits, preferences)
+    except (BadInput, NoStudentFits):
+        return None
+    return max(sized.holding(spec), key=lambda each: (each.disk_bytes.mid, each.label))
+
+
 @dataclass(frozen=True)
 class _Sizing:
     model: SourceModel
@@ -62,7 +79,11 @@ class _Sizing:
 
     def holds(self, spec: StudentSpec) -> bool:
         """Whether some quantized form of the student is expected to hold every limit."""
-        return any(not self._over(each) for each in self._packed(spec))
+        return bool(self.holding(spec))
+
+    def holding(self, spec: StudentSpec) -> list[Candidate]:
+        """The quantized forms of the student that are expected to hold every limit."""
+        return [each for each in self._packed(spec) if not self._over(each)]
 
     def source_holds(self) -> bool:
         """Whether the source itself needs no smaller one."""
@@ -83,7 +104,7 @@ class _Sizing:
             )
             return NoStudentFits(
                 f"no student of {self.model.name} fits {self.setting.device.title}: the smallest, {nearest.student}, as"
-                f" {nearest.label.removeprefix(DISTILL).strip()}: {told}",
+                f" {packed_as(nearest)}: {told}",
                 "choose a larger device, loosen that limit, or start from a smaller model",
             )
         return UnsupportedModel(f"no student of {self.model.name} can be packed", "see edgekit plan --strategy distill")
@@ -120,6 +141,11 @@ class _Sizing:
         tokenizer = text.tokenizer_json.stat().st_size if text is not None and text.tokenizer_json is not None else 0
         beside, size = _BESIDE_BYTES + tokenizer, held.estimate
         return replace(held, estimate=replace(size, low=size.low + beside, high=size.high + beside))
+
+
+def packed_as(student: Candidate) -> str:
+    """What a student is packed as, with its shape: "onnx-int8 layers=3"."""
+    return student.label.removeprefix(DISTILL).strip()
 
 
 def _expected(held: Held) -> float:

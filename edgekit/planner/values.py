@@ -10,7 +10,6 @@ from edgekit.limits import Limits, Preferences
 from edgekit.model import Kind
 from edgekit.rules import Remark
 from edgekit.strategies import Candidate, Rejection
-from edgekit.students import Student
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,6 @@ class Plan:
     expectations: Mapping[str, str] = field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
     advice: tuple[str, ...] = ()
-    student: Student | None = None
+    student: Candidate | None = None
     context_tokens: int | None = None
     earlier_reports: tuple[str, ...] = ()

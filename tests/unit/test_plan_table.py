@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -128,10 +129,13 @@ def test_rules_advice_and_the_proposal_are_printed() -> None:
     limits = Limits(max_disk_bytes=3 * 5_000_000)
     source = decoder()
     offers = [candidate(bits, 0, disk_bytes=exactly(bits * source.parameters / 8)) for bits in (4.5, 8.5)]
-    told = plan_text(plan(source, asked(), limits, offers, BOTH, data_at_hand=True))
+    student = replace(
+        offers[0], strategy="distill", options={"preset": "gguf", "student": "layers=3"}, student="3 of 6"
+    )
+    told = plan_text(replace(plan(source, asked(), limits, offers, BOTH), student=student))
     assert "no candidate can hold every limit" in told
     assert "what would fit:\n  a lower bit width" in told
-    assert "--data FILE trains it" in told
+    assert re.search(r"distilled student +3 of 6 +gguf layers=3 +[\d.]+ MiB +--data FILE trains it", told)
     assert "[base-model]" in told
 
 

@@ -89,7 +89,7 @@ def test_max_ram_overrides_the_device() -> None:
 
 def test_no_offers_make_an_empty_plan() -> None:
     made = plan(DECODER, asked(), Limits(), [], BOTH)
-    assert (made.candidates, made.rejections, made.advice, made.student) == ((), (), (), None)
+    assert (made.candidates, made.rejections, made.advice) == ((), (), ())
 
 
 @pytest.mark.parametrize(
@@ -298,8 +298,8 @@ def test_the_plan_is_a_function_of_the_offers_not_of_their_order(
     shuffled = [*offers, *refused]
     chance.shuffle(shuffled)
     source = replace(decoder(2, 128, 100), task=task)  # type: ignore[arg-type]
-    first = plan(source, asked(2**20), limits, [*offers, *refused], BOTH, preferences, data_at_hand=True)
-    assert first == plan(source, asked(2**20), limits, shuffled, BOTH, preferences, data_at_hand=True)
+    first = plan(source, asked(2**20), limits, [*offers, *refused], BOTH, preferences)
+    assert first == plan(source, asked(2**20), limits, shuffled, BOTH, preferences)
     assert len(first.candidates) + len(first.rejections) == len(shuffled)
     assert all(each.remedy for each in first.rejections if each.broke)
 

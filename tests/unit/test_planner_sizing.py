@@ -15,7 +15,7 @@ from edgekit.device import load_profile
 from edgekit.errors import NoStudentFits, UnsupportedModel
 from edgekit.limits import Limits, Preferences
 from edgekit.model import SourceModel, StudentSpec, Training
-from edgekit.planner import fitting_spec
+from edgekit.planner import fitting_spec, student_that_fits
 from edgekit.planner.sizing import _Sizing, _spec, _widths
 from edgekit.setting import setting_for
 
@@ -75,3 +75,23 @@ def test_where_nothing_fits_the_smallest_is_told_with_its_figure() -> None:
 def test_a_source_of_an_unknown_family_has_no_student() -> None:
     with pytest.raises(UnsupportedModel, match="rwkv"):
         sized(model=replace(TEACHER, config={**TEACHER.config, "model_type": "rwkv"}))
+
+
+def proposed(limits: Limits, model: SourceModel = TEACHER, preferences: Preferences = Preferences()) -> str | None:  # noqa: B008
+    found = student_that_fits(replace(model, training=None), asked(), limits, preferences)
+    return found and found.label
+
+
+@pytest.mark.parametrize("size", [5_500_000, 3_000_000, 1_700_000])
+def test_what_is_proposed_without_rows_is_what_would_be_planned_with_them(size: int) -> None:
+    limits = Limits(max_disk_bytes=size)
+    label = proposed(limits)
+    assert label is not None
+    assert label.endswith(f" {sized(limits).label}")
+
+
+def test_no_student_is_proposed_where_the_source_fits_or_none_can_be_made() -> None:
+    assert proposed(Limits()) is None
+    assert proposed(Limits(max_disk_bytes=100_000)) is None
+    unknown = replace(TEACHER, config={**TEACHER.config, "model_type": "rwkv"})
+    assert proposed(Limits(max_disk_bytes=3_000_000), unknown) is None
