@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import BadEvalData, EdgekitError
+from edgekit.device.host import APP_SHARE, detect
+from edgekit.errors import BadEvalData, EdgekitError, UnknownDevice
 from edgekit.resources import sample_text, use_python_runtime
 
 if TYPE_CHECKING:
@@ -152,6 +155,7 @@ def read_eval(path: Path, model: SourceModel, mismatch: type[EdgekitError] = Bad
         return EvalSet(origin, words=words, labels=_aligned(path, words, labels, mismatch))
     values = tuple(_text(path, number, row[inputs], inputs) for number, row in enumerate(rows, 1))
     if task == "image-classification":
+        _check_memory(path, len(values), model)
         arrays = tuple({"pixel_values": _picture(path.parent / value, model)} for value in values)
         return EvalSet(origin, arrays=arrays, labels=labels)
     return EvalSet(origin, texts=values, labels=labels)
@@ -281,6 +285,35 @@ def _pairs(path: Path, rows: Sequence[Mapping[str, object]]) -> EvalSet:
         if not np.isfinite(scores[-1]):
             raise BadEvalData(f"{path}, row {number}: score is {row.get('score')!r}", "give a number")
     return EvalSet(f"{path.name} ({len(rows)} scored pairs)", texts=tuple(texts), pair_scores=tuple(scores))
+
+
+def _check_memory(path: Path, count: int, model: SourceModel) -> None:
+    """BadEvalData, before any is read, where memory does not hold so many: they are kept prepared, all at once."""
+    free_bytes = _free_bytes()
+    if model.image is None or free_bytes is None:
+        return
+    height, width = model.image.height, model.image.width
+    each_bytes = 4 * 3 * height * width
+    if count * each_bytes > free_bytes:
+        raise BadEvalData(
+            f"{path}: {count:,} pictures of {width} x {height} take {count * each_bytes / 2**20:,.0f} MiB of memory"
+            f" once prepared, {free_bytes / 2**20:,.0f} MiB are free for them",
+            f"give {free_bytes // each_bytes:,} rows or fewer, or free some memory",
+        )
+
+
+def _free_bytes(told: Path = Path("/proc/meminfo")) -> int | None:
+    """Memory that pictures may take: three quarters of what the system says is available, and no more than an app may
+    use of this machine or container; None where nobody tells. The rest is for the models and their training.
+    """
+    limits: list[int] = []
+    with suppress(OSError):
+        found = re.search(r"^MemAvailable:\s+(\d+) kB$", told.read_text(encoding="ascii"), re.MULTILINE)
+        limits += [int(APP_SHARE * 1024 * int(found[1]))] if found is not None else []
+    with suppress(UnknownDevice):
+        if (budget := detect(measure=False).ram_budget_bytes) is not None:
+            limits.append(budget)
+    return min(limits, default=None)
 
 
 def _picture(path: Path, model: SourceModel) -> NDArray[np.float32]:

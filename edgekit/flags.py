@@ -235,18 +235,21 @@ def seed(flag: str, text: str) -> int:
     return int(value)
 
 
-def training(data: str | None, budget: str | None, student: str | None) -> dict[str, Any]:
-    """What `pack` and `plan` take of --data, --budget and --student; what was not given is left out."""
+def training(data: str | None, budget: str | None, student: str | None, rate: str | None = None) -> dict[str, Any]:
+    """What is taken of --data, --budget, --student and --learning-rate; what was not given is left out."""
     from edgekit.model import StudentSpec
 
-    if data is None and (budget is not None or student is not None):
-        flag = "--budget" if budget is not None else "--student"
+    asked = {"--budget": budget, "--student": student, "--learning-rate": rate}
+    flag = next((name for name, value in asked.items() if value is not None), None)
+    if data is None and flag is not None:
         raise UsageError(f"{flag} is about training, and there is nothing to train on", "give --data FILE")
     found: dict[str, Any] = {} if data is None else {"data_file": data}
     if budget is not None:
         found["budget_s"] = duration("--budget", budget)
     if student is not None:
         found["student"] = StudentSpec.parse(student)
+    if rate is not None:
+        found["learning_rate"] = learning_rate("--learning-rate", rate)
     return found
 
 

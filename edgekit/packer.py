@@ -70,6 +70,7 @@ def pack(
     calibration_file: str | Path | None = None,
     data_file: str | Path | None = None,
     budget_s: float | None = DEFAULT_BUDGET_S,
+    learning_rate: float | None = None,
     student: StudentSpec | None = None,
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     preferences: Preferences = Preferences(),  # noqa: B008 (frozen)
@@ -94,9 +95,10 @@ def pack(
     `<model>-<device>` here; `languages` are those whose wrappers go into it, of edgekit.runtimes.LANGUAGES. Candidates
     are made and measured in the planner's order until one holds every limit. Each report is added to `history`: a
     folder, "none", or None for the default one (docs/history.md). `data_file` holds rows to train a smaller model on
-    where nothing else fits, or `strategy` is "distill", for at most `budget_s`; `student` is its shape, None for the
-    largest that fits. Without an `eval_file` such a bundle is measured on rows held out from these. What is trained is
-    kept in `<out>.training` until the bundle stands, and `resume` continues from there.
+    where nothing else fits, or `strategy` is "distill", for at most `budget_s`; `learning_rate` replaces the task's
+    highest, and `student` is its shape, None for the largest that fits. Without an `eval_file` such a bundle is
+    measured on rows held out from these. What is trained is kept in `<out>.training` until the bundle stands, and
+    `resume` continues from there.
 
     Raises DoesNotFit if no candidate can be within the device's budget, LimitMissed if each was measured and none
     passed (with `force` the nearest miss is written instead, marked as failed), TrainingError where no student can be
@@ -110,7 +112,7 @@ def pack(
     _check_asked(source, limits)
     profile = _device(device, progress)
     source, data = _read(source, eval_file, calibration_file)
-    source = taught(source, data_file, budget_s, student, strategy, data)
+    source = taught(source, data_file, strategy, data, budget_s=budget_s, student=student, learning_rate=learning_rate)
     limits = tightened(limits, preferences, source.task)
     destination = Path(out) if out is not None else Path(f"{source.name}-{profile.name}")
     source = _training_beside(source, destination, resume=resume)
@@ -254,7 +256,7 @@ def plan(
     _check_asked(source, limits, context=False)
     profile = _device(device, progress or Silent())
     limits = tightened(limits, preferences, source.task)
-    source = taught(source, data_file, budget_s, student, strategy)
+    source = taught(source, data_file, strategy, budget_s=budget_s, student=student)
     return Asked(source, profile, limits, preferences, strategy, folder, eval_file is not None).planned().plan
 
 

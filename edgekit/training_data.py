@@ -23,6 +23,7 @@ def read_training(
     *,
     budget_s: float | None = DEFAULT_BUDGET_S,
     seed: int = 0,
+    learning_rate: float | None = None,
     student: StudentSpec | None = None,
     measured_on: EvalSet | None = None,
 ) -> Training:
@@ -37,7 +38,13 @@ def read_training(
         raise NoData(f"cannot read {path}: no such file", "give a .jsonl or .csv file; rows need no labels")
     if _is_blank(path):
         raise NoData(f"{path} has no rows", "give a .jsonl or .csv file with rows; they need no labels")
-    training = replace(_training(read_eval(path, model, LabelMismatch)), budget_s=budget_s, seed=seed, student=student)
+    training = replace(
+        _training(read_eval(path, model, LabelMismatch)),
+        budget_s=budget_s,
+        seed=seed,
+        learning_rate=learning_rate,
+        student=student,
+    )
     if measured_on is not None:
         training = _without(training, set(told_apart(_training(measured_on))))
     try:

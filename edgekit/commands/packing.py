@@ -18,6 +18,7 @@ def pack(
     data: str | None = None,
     budget: str | None = None,
     student: str | None = None,
+    learning_rate: str | None = None,
     resume: str | bool = False,
     task: str | None = None,
     revision: str | None = None,
@@ -51,7 +52,7 @@ def pack(
     limits = flags.limits({name: given[name] for name in flags.LIMIT_FLAGS})
     preferences = flags.preferences(given)
     languages, called = runtimes.parse(runtime), flags.name("--name", name)
-    training = flags.training(data, budget, student)
+    training = flags.training(data, budget, student, learning_rate)
     merging = flags.merging(base, adapters, combination)
     permits = flags.permits(given, "allow_pickle", "trust_remote_code", "resume", "force")
 

@@ -28,9 +28,8 @@ def distill(
     force: str | bool = False,
 ) -> Call:
     given = dict(locals())
-    training = flags.training(data, budget, student)
+    training = flags.training(data, budget, student, learning_rate)
     softness, start_from = flags.temperature("--temperature", temperature), flags.seed("--seed", seed)
-    pace = flags.learning_rate("--learning-rate", learning_rate)
     permits = flags.permits(given, "resume", "allow_pickle", "trust_remote_code", "force")
     if data is None:
         raise NoData("edgekit distill needs rows to train on", "give --data FILE; they need no labels")
@@ -42,8 +41,8 @@ def distill(
 
         with watch() as progress:
             made = distill_model(
-                teacher, **training, temperature=softness, learning_rate=pace, seed=start_from, out=out,
-                task=flags.task(task), revision=revision, progress=progress, **permits,
+                teacher, **training, temperature=softness, seed=start_from, out=out, task=flags.task(task),
+                revision=revision, progress=progress, **permits,
             )  # fmt: skip
         value = {"student": str(made.folder), "training": made.record.model_dump(mode="json")}
         told = distilled_text(made.record) if made.record.compared else "trained along; the first process writes it"
@@ -105,6 +104,7 @@ def prune(
     unstructured: str | None = None,
     importance: str = "taylor",
     recover: str = "5min",
+    learning_rate: str | None = None,
     seed: str = "0",
     out: str | None = None,
     task: str | None = None,
@@ -118,7 +118,7 @@ def prune(
     gone = flags.whole("--layers", layers) or 0
     measure: Any = flags.choice("--importance", importance, ("taylor", "activation"))
     recover_s = None if recover == "none" else flags.duration("--recover", recover)
-    start_from = flags.seed("--seed", seed)
+    start_from, pace = flags.seed("--seed", seed), flags.learning_rate("--learning-rate", learning_rate)
     permits = flags.permits(given, "allow_pickle", "trust_remote_code", "force")
     if not gone and not any(shares.values()):
         raise UsageError("nothing is to be pruned", "give some of --heads 25%, --ffn 50%, --layers 2")
@@ -135,8 +135,9 @@ def prune(
 
         with watch() as progress:
             made = prune_model(
-                model, data, Amounts(layers=gone, **shares), importance=measure, recover_s=recover_s, seed=start_from,
-                out=out, task=flags.task(task), revision=revision, progress=progress, **permits,
+                model, data, Amounts(layers=gone, **shares), importance=measure, recover_s=recover_s,
+                learning_rate=pace, seed=start_from, out=out, task=flags.task(task), revision=revision,
+                progress=progress, **permits,
             )  # fmt: skip
         value = {"model": str(made.folder), "pruning": made.record.model_dump(mode="json")}
         return Outcome(value, f"{pruned_text(made.record)}\nmodel: {made.folder}")

@@ -58,8 +58,8 @@ def distill(
 
     `student` None is half the layers. `aims` are the task's losses and recipe unless given; `temperature` and
     `learning_rate` replace theirs. While it trains, checkpoints stand beside the output, in `<out>.training`: they stay
-    where it is interrupted or diverges, and `resume` continues them as if it had never stopped. Under `accelerate
-    launch` all processes call this alike, and the first one writes.
+    where it is interrupted or diverges, and `resume` continues them as if it had never stopped, or more slowly with a
+    lower `learning_rate`. Under `accelerate launch` all processes call this alike, and the first one writes.
 
     Raises TrainingError (no data, too little, labels or vocabularies that do not match, divergence), UnsupportedModel,
     the errors of opening and writing, and Interrupted, which says where the checkpoint is.
@@ -71,14 +71,15 @@ def distill(
     source = opened(
         teacher, task=task, revision=revision, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
     )
-    training = read_training(Path(data_file), source, budget_s=budget_s, seed=seed, student=student)
+    training = read_training(
+        Path(data_file), source, budget_s=budget_s, seed=seed, learning_rate=learning_rate, student=student
+    )
     if training.student is None:
         training = replace(training, student=half_as_deep(source))
     source = replace(source, training=training)
     checked(source)
     aims = aims or aims_for(source.task)
     aims = aims if temperature is None else replace(aims, temperature=temperature)
-    aims = aims if learning_rate is None else replace(aims, learning_rate=learning_rate)
     destination = Path(out) if out is not None else Path(f"{source.name}-student")
     keep_apart(source, destination)
     workplace = workplace_of(destination)

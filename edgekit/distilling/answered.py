@@ -116,14 +116,17 @@ def _embeddings(asked: Iterator[_Asked]) -> list[Compared]:
 
 
 def _classes(asked: Iterator[_Asked], *, multi_label: bool) -> list[Compared]:
-    """Sums an input, so that the tokens of one text are drawn together: agreeing, KL, positions, right, labelled."""
+    """Sums an input, so that the tokens of one text are drawn together: agreeing, KL, positions, right, labelled. Of
+    several labels at once, or one alone, each is answered yes or no, and no row names the right one.
+    """
     sums, has_labels = [], False
     for each in asked:
         teacher, student, labels = each.teacher, each.student, each.batch.labels
+        tokens, yes_or_no = teacher.ndim == 3, multi_label or teacher.shape[-1] == 1
+        labels = None if yes_or_no else labels
         has_labels = has_labels or labels is not None
-        tokens = teacher.ndim == 3
         mask = each.mask if tokens else np.ones(len(teacher), bool)
-        if multi_label or teacher.shape[-1] == 1:
+        if yes_or_no:
             teacher, student = (np.stack([side, np.zeros_like(side)], axis=-1) for side in (teacher, student))
             mask = np.broadcast_to(mask[..., None], teacher.shape[:-1])
         same = (teacher.argmax(-1) == student.argmax(-1)) & mask

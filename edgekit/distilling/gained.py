@@ -68,11 +68,12 @@ def _latency(pair: Pair, inputs: dict[str, torch.Tensor], told: str) -> Compared
 
 
 def _ram(teacher: SourceModel, student: SourceModel, inputs: dict[str, torch.Tensor], told: str) -> list[Compared]:
-    """Peaks of processes of their own, in turn; nothing where there is no telling."""
+    """Peaks of processes of their own, in turn; a row without figures where there is no telling."""
     runs = _RAM_RUNS if teacher.parameters < _SMALL_PARAMETERS else 1
     peaks = ram_bytes((teacher, student), inputs, runs)
     if peaks is None:
-        return []
+        how = "not measured: needs Linux, and processes of their own that load both"
+        return [Compared(name="RAM", unit="bytes", teacher=None, student=None, value=None, value_unit="x", how=how)]
     sides = [np.array(taken) for taken in peaks]
     found = _gained(
         "RAM",

@@ -28,7 +28,7 @@ class StudentSpec:
     @classmethod
     def parse(cls, text: str) -> StudentSpec:
         """ "layers=4,hidden=256", or the folder or hub id of a given model. UsageError otherwise."""
-        if "=" not in text:
+        if "=" not in text or (Path(text) / "config.json").is_file():
             return cls(given=text)
         names = [each.name for each in fields(cls) if each.name != "given"]
         found: dict[str, Any] = {}
@@ -56,8 +56,9 @@ class Training:
 
     `origin` says in words where the examples come from. Exactly one of `texts`, `words`, `arrays` is filled; `labels`
     has one entry an example where there are any (token classification: one list an example), each one of the model's.
-    `budget_s` is the seconds that training may take, None for as long as it gains. `student` is the shape that was
-    asked for, None to be chosen. `resume` is the folder that checkpoints are kept in and continued from.
+    `budget_s` is the seconds that training may take, None for as long as it gains. `learning_rate` replaces the task's
+    highest. `student` is the shape that was asked for, None to be chosen. `resume` is the folder that checkpoints are
+    kept in and continued from.
     """
 
     origin: str
@@ -67,6 +68,7 @@ class Training:
     labels: tuple[str, ...] | tuple[tuple[str, ...], ...] | None = None
     budget_s: float | None = None
     seed: int = 0
+    learning_rate: float | None = None
     student: StudentSpec | None = None
     resume: Path | None = None
 

@@ -59,6 +59,7 @@ def prune(
     *,
     importance: Importance = "taylor",
     recover_s: float | None = RECOVER_S,
+    learning_rate: float | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     force: bool = False,
@@ -69,17 +70,17 @@ def prune(
     progress: Progress | None = None,
 ) -> Pruned:
     """Prune `model` by `amounts`, let it recover for `recover_s` seconds (None: not at all), and write it to `out`
-    (default MODEL-pruned here).
+    (default MODEL-pruned here). `learning_rate` replaces the task's highest.
 
-    Raises UsageError for amounts that come to nothing, to everything, or do not divide; UnsupportedModel for a model of
-    no known family; TrainingError (no data, too little, labels that do not match, divergence); and the errors of
-    opening and writing.
+    Raises UsageError for amounts that come to nothing, to everything, or do not divide, and for zeros that make no
+    compressed file smaller; UnsupportedModel for a model of no known family; TrainingError (no data, too little, labels
+    that do not match, divergence); and the errors of opening and writing.
     """
     progress = progress or Silent()
     progress.step("open the model")
     source = opened(model, task=task, revision=revision, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     shape, target = _checked(source, amounts)
-    training = read_training(Path(data_file), source, budget_s=recover_s, seed=seed)
+    training = read_training(Path(data_file), source, budget_s=recover_s, seed=seed, learning_rate=learning_rate)
     destination = Path(out) if out is not None else Path(f"{source.name}-pruned")
     keep_apart(source, destination)
     order = _Order(source, amounts, shape, target, training, importance, recover_s, seed)
@@ -144,7 +145,11 @@ class _Order:
 
     def _cut(self, whole: nn.Module, taught: Lesson, progress: Progress) -> Cut:
         if self.amounts.unstructured:
-            return weights(whole, self.amounts.unstructured)
+            from edgekit.pruning.magnitude import check_gain, compressed
+
+            cut = weights(whole, self.amounts.unstructured)
+            check_gain(self.amounts.unstructured, compressed(whole, cut.module))  # before it recovers
+            return cut
         return structures(self.source, whole, self.target, taught, self.importance, self.seed, progress)
 
     def _recovered(
@@ -156,7 +161,8 @@ class _Order:
 
         return recovered(
             self.source, whole, cut.module, taught, scratch,
-            budget_s=self.recover_s, seed=self.seed, progress=progress, kept=cut.masks,
+            budget_s=self.recover_s, seed=self.seed, learning_rate=self.training.learning_rate, progress=progress,
+            kept=cut.masks,
         )  # fmt: skip
 
     def _compared(
@@ -170,10 +176,13 @@ class _Order:
     ) -> dict[str, tuple[Compared, ...] | tuple[Compressed, ...]]:
         from edgekit.distilling.answered import losses_of
         from edgekit.distilling.gained import gains_of
-        from edgekit.pruning.magnitude import compressed
+        from edgekit.pruning.magnitude import check_gain, compressed
 
         after = before if recovery is None else losses_of(pair, taught, progress)
-        small = compressed(pair.teacher, pair.student) if self.amounts.unstructured else ()
+        small: tuple[Compressed, ...] = ()
+        if self.amounts.unstructured:
+            small = tuple(compressed(pair.teacher, pair.student))
+            check_gain(self.amounts.unstructured, small)  # recovery moved the other weights
         gained = gains_of(pair, model, taught, progress)
         return {"before": tuple(before), "after": tuple(after), "gained": tuple(gained), "compressed": small}
 

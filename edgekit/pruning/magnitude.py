@@ -6,11 +6,12 @@ Matrices stay as large as they were, and no engine here skips zeros: neither mem
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from edgekit.errors import UsageError
 from edgekit.pruning.record import Compressed
 from edgekit.students.cutting import module_family
 from edgekit.students.families import place_of
@@ -52,24 +53,31 @@ def zero(module: nn.Module, kept: Mapping[str, torch.Tensor]) -> None:
             parameters[name].mul_(mask.to(parameters[name].device))
 
 
-def compressed(before: nn.Module, after: nn.Module) -> tuple[Compressed, ...]:
-    """The bytes of both models' weights, deflated, as float32 and as int8."""
-    ways: tuple[tuple[str, Callable[[nn.Module], Iterator[bytes]]], ...] = (
+def compressed(before: nn.Module, after: nn.Module) -> Iterator[Compressed]:
+    """The bytes of both models' weights, deflated, as float32 and as int8; each is measured when it is asked for."""
+    ways: tuple[tuple[Literal["float32", "int8 per row"], Callable[[nn.Module], Iterator[bytes]]], ...] = (
         ("float32", _floats),
         ("int8 per row", _rounded),
     )
-    found = []
     for name, stored in ways:
         plain, small = _deflated(stored(before))
-        found.append(
-            Compressed(
-                stored_as="float32" if name == "float32" else "int8 per row",
-                plain_bytes=plain,
-                before_bytes=small,
-                after_bytes=_deflated(stored(after))[1],
-            )
-        )
-    return tuple(found)
+        yield Compressed(stored_as=name, plain_bytes=plain, before_bytes=small, after_bytes=_deflated(stored(after))[1])
+
+
+def check_gain(share: float, ways: Iterable[Compressed]) -> None:
+    """UsageError unless one of them is smaller than before: zeros gain nothing else. No more are asked for than it
+    takes to know.
+    """
+    larger = []
+    for each in ways:
+        if each.after_bytes < each.before_bytes:
+            return
+        larger.append(f"{each.after_bytes:,} deflated bytes as {each.stored_as}, {each.before_bytes:,} before")
+    told = "; ".join(larger)
+    raise UsageError(
+        f"--unstructured {100 * share:.3g}% makes no compressed file smaller: {told}",
+        "give a larger share, or cut structures: --heads, --ffn, --layers",
+    )
 
 
 def _deflated(parts: Iterator[bytes]) -> tuple[int, int]:

@@ -31,10 +31,12 @@ def recovered(
     *,
     budget_s: float,
     seed: int,
+    learning_rate: float | None,
     progress: Progress,
     kept: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[Recovery, tuple[str, ...]]:
-    """Train `pruned` in place on the answers of `whole`, by the task's losses of distillation; (how, remarks).
+    """Train `pruned` in place on the answers of `whole`, by the task's losses of distillation, and at its rate unless
+    one is given; (how, remarks).
 
     `kept` are masks of weights, by parameter, outside of which zeros stay zeros. `scratch` takes the whole model's
     answers while it lasts. Raises Diverged and NoSpace.
@@ -53,7 +55,7 @@ def recovered(
         batch_size=aims.batch_size, pad=taught.pad, progress=progress,
     )  # fmt: skip
     recipe = Recipe(
-        learning_rate=aims.learning_rate,
+        learning_rate=learning_rate or aims.learning_rate,
         batch_size=aims.batch_size,
         epochs=aims.epochs,
         budget_s=budget_s,

@@ -103,6 +103,7 @@ def pruned_text(record: PruningRecord) -> str:
             f"{record.recovery.steps} steps in {record.recovery.seconds:.0f} s on {record.recovery.train_rows} rows;"
             f" the weights of step {record.recovery.best_step} are kept"
         )
+    unknown = [f"{each.name}: {each.how}" for each in record.gained if each.value is None]
     return "\n".join(
         [
             paragraph(f"pruned from {record.source}: {record.pruned}", "  ", REPORT_COLUMNS),
@@ -112,7 +113,7 @@ def pruned_text(record: PruningRecord) -> str:
             fitted(("gained", "whole", "pruned", "whole / pruned", "95 % interval"), gained, REPORT_COLUMNS),
             "",
             *(paragraph(f"{name:13} {fact}", " " * 14, REPORT_COLUMNS) for name, fact in facts.items()),
-            *(paragraph(f"note: {note}", "  ", REPORT_COLUMNS) for note in record.remarks),
+            *(paragraph(f"note: {note}", "  ", REPORT_COLUMNS) for note in (*record.remarks, *unknown)),
         ]
     )
 

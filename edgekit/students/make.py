@@ -65,7 +65,7 @@ def given_student(teacher: SourceModel, given: str, seed: int = 0) -> nn.Module:
     them that is drawn by the seed.
 
     VocabularyMismatch unless both turn the same texts into the same ids; UnsupportedModel where it does not answer as
-    the teacher does, or is no smaller.
+    the teacher does, does not read pictures of the teacher's size, or is no smaller.
     """
     from edgekit.torch_model import load_torch
 
@@ -87,6 +87,7 @@ def given_student(teacher: SourceModel, given: str, seed: int = 0) -> nn.Module:
             "give a student whose vocab_size is the teacher's",
         )
     module = load_torch(student)
+    check_same_pictures(teacher, student, module)
     if is_bare:
         module = _with_labels(module, teacher, seed)
     parameters = sum(each.numel() for each in module.parameters())
@@ -113,6 +114,30 @@ def _with_labels(encoder: nn.Module, teacher: SourceModel, seed: int) -> nn.Modu
     made.base_model.load_state_dict(encoder.state_dict(), strict=False)  # a pooler is drawn with the rest of the top
     classifier: nn.Module = made.eval()
     return classifier
+
+
+def check_same_pictures(teacher: SourceModel, student: SourceModel, module: nn.Module) -> None:
+    """UnsupportedModel unless `module`, which is the student's, reads pictures of the teacher's size.
+
+    It is asked to: many a configuration has an image_size that its convolutions are not bound to.
+    """
+    import torch
+
+    if teacher.image is None:
+        return
+    height, width = teacher.image.height, teacher.image.width
+    try:
+        with torch.no_grad():
+            module(pixel_values=torch.zeros(1, 3, height, width))
+    except (ValueError, RuntimeError) as error:
+        size = student.config.get("image_size")
+        if size is None and student.image is not None:
+            size = (student.image.height, student.image.width)
+        reads = tuple(size) if isinstance(size, list | tuple) else (size, size)
+        raise UnsupportedModel(
+            f"{student.source} reads pictures of {' x '.join(map(str, reads))}, its teacher's are {height} x {width}",
+            f"give a model for pictures of {height} x {width}",
+        ) from error
 
 
 def check_same_tokens(teacher: SourceModel, student: SourceModel) -> None:

@@ -20,6 +20,7 @@ _FORMAT = 1
 _MOST_JSON_BYTES = 64 * 2**20
 _TENSORS, _ABOUT = "state.safetensors", "state.json"
 _LAST = "last"
+_RATE = "learning_rate"
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,15 @@ class Standing:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`weights`, `best` and `moments` are as Engine gives them."""
+    """`weights`, `best` and `moments` are as Engine gives them. `slowed_from` is the learning rate it was saved under,
+    where it is continued with a lower one.
+    """
 
     standing: Standing
     weights: Mapping[str, torch.Tensor]
     best: Mapping[str, torch.Tensor]
     moments: Mapping[str, torch.Tensor]
+    slowed_from: float | None = None
 
 
 def save(folder: Path, belongs: Belongs, checkpoint: Checkpoint) -> None:
@@ -81,8 +85,9 @@ def save(folder: Path, belongs: Belongs, checkpoint: Checkpoint) -> None:
 def load(folder: Path, belongs: Belongs, like: Mapping[str, torch.Tensor]) -> Checkpoint | None:
     """The checkpoint in `folder`, None where there is none yet.
 
-    UsageError where it belongs to another recipe, other data or another model, and says which; BadModel where it
-    cannot be read. `like` gives the names and shapes of the weights.
+    UsageError where it belongs to another recipe, other data or another model, and says which, but for a learning rate
+    that is lower now: that is how a diverged run goes on. BadModel where it cannot be read. `like` gives the names and
+    shapes of the weights.
     """
     where = folder / _LAST
     if folder.is_dir() and not where.exists():
@@ -91,14 +96,14 @@ def load(folder: Path, belongs: Belongs, like: Mapping[str, torch.Tensor]) -> Ch
     if not where.is_dir():
         return None
     about = _about(where / _ABOUT)
-    _check_belongs(where, about, belongs)
+    slowed_from = _check_belongs(where, about, belongs)
     parts = _tensors(where / _TENSORS)
     for part in ("weights", "best"):
         found = {name: (each.shape, each.dtype) for name, each in parts[part].items()}
         if found != {name: (each.shape, each.dtype) for name, each in like.items()}:
             raise _unreadable(where, f"its {part} are not this student's")
     _check_moments(where, parts["moments"], like)
-    return Checkpoint(_standing(where, about), parts["weights"], parts["best"], parts["moments"])
+    return Checkpoint(_standing(where, about), parts["weights"], parts["best"], parts["moments"], slowed_from)
 
 
 def _about(path: Path) -> dict[str, Any]:
@@ -113,7 +118,8 @@ def _about(path: Path) -> dict[str, Any]:
     return about
 
 
-def _check_belongs(where: Path, about: Mapping[str, Any], belongs: Belongs) -> None:
+def _check_belongs(where: Path, about: Mapping[str, Any], belongs: Belongs) -> float | None:
+    """The learning rate that it was saved under, if it is above this recipe's."""
     theirs = about["belongs"]
     remedy = "leave --resume out to start anew, or name another folder"
     if theirs.get("model") != belongs.model:
@@ -122,10 +128,13 @@ def _check_belongs(where: Path, about: Mapping[str, Any], belongs: Belongs) -> N
         raise UsageError(f"the checkpoint in {where} belongs to other data: the examples or their split differ", remedy)
     recipe = theirs.get("recipe")
     recipe = recipe if isinstance(recipe, dict) else {}
+    before, now = recipe.get(_RATE), belongs.recipe.get(_RATE)
+    slower = isinstance(before, float) and isinstance(now, float) and now < before
     for name, value in belongs.recipe.items():
-        if recipe.get(name) != value:
+        if recipe.get(name) != value and not (slower and name == _RATE):
             told = f"{name} was {recipe.get(name)!r} and is {value!r}"
             raise UsageError(f"the checkpoint in {where} belongs to another recipe: {told}", remedy)
+    return before if slower else None
 
 
 def _standing(where: Path, about: Mapping[str, Any]) -> Standing:

@@ -207,12 +207,15 @@ class _Run:
         kept = "the student is as it began"
         if standing.best_step:
             kept = f"the weights of step {standing.best_step}, validation loss {standing.best_loss:.4g}, are kept"
-        where = ""
-        if self._folder and standing.curve:
+        slower = f"with a learning rate below {self._recipe.learning_rate:g} (--learning-rate)"
+        where, remedy = "", f"train anew {slower}"
+        if not standing.curve:
+            remedy = "look at the model and the data: it answers with no number before it has learnt anything"
+        elif self._folder:
             where = f"; the checkpoint of step {standing.curve[-1].step} stands in {self._folder}"
+            remedy = f"go on from there {slower} and --resume"
         return Diverged(
-            f"training diverged at step {standing.step + 1} of {standing.steps}: {what}; {kept}{where}",
-            f"train anew with a learning rate below {self._recipe.learning_rate:g} (--learning-rate)",
+            f"training diverged at step {standing.step + 1} of {standing.steps}: {what}; {kept}{where}", remedy
         )
 
     def _save(self, standing: Standing) -> None:
@@ -238,6 +241,11 @@ class _Run:
         self._earlier_s = standing.curve[-1].seconds
         self._started = time.monotonic()
         self._remarks += self._resume_remarks(standing)
+        if found.slowed_from is not None:
+            self._remarks.append(
+                f"a learning rate of {self._recipe.learning_rate:g} from step {standing.step} on, {found.slowed_from:g}"
+                " before"
+            )
         return standing
 
     def _resume_remarks(self, standing: Standing) -> list[str]:

@@ -143,7 +143,8 @@ def _check_space(folder: Path, need_bytes: int) -> None:
     free_bytes = shutil.disk_usage(where).free
     if free_bytes < need_bytes + _SPARE_BYTES:
         raise NoSpace(
-            f"{where} has {free_bytes / 2**20:.0f} MiB free, the teacher's answers need {need_bytes / 2**20:.0f} MiB",
+            f"{where} has {free_bytes / 2**20:.0f} MiB free, the teacher's answers need {need_bytes / 2**20:.0f} MiB"
+            f" and {_SPARE_BYTES / 2**20:.0f} MiB to spare",
             "free some space, or give fewer or shorter examples",
         )
 

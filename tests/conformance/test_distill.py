@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,6 +123,49 @@ def test_a_given_student_starts_from_its_own_weights_and_must_read_text_alike(tm
     other = tiny_models.tiny_sentence_encoder(tmp_path / "other", num_hidden_layers=1, encoder="roberta")
     with pytest.raises(VocabularyMismatch):
         trained(teacher, replace(rows, student=StudentSpec(given=str(other))), tmp_path / "from-other")
+
+
+def test_a_given_student_that_reads_less_than_the_longest_row_is_refused(tmp_path: Path) -> None:
+    teacher = open_model(TASKS["embedding"][0](tmp_path / "teacher"))
+    rows = read_training(write_rows(tmp_path / "rows.jsonl"), teacher, budget_s=None)
+    short = tiny_models.tiny_sentence_encoder(tmp_path / "short", num_hidden_layers=1, max_position_embeddings=8)
+    shutil.copyfile(tmp_path / "teacher" / "tokenizer.json", short / "tokenizer.json")
+    with pytest.raises(UnsupportedModel, match=r"short reads 8 tokens at most, the longest row has \d+"):
+        trained(teacher, replace(rows, student=StudentSpec(given=str(short))), tmp_path / "from-short")
+
+
+def of_patches(**shape: Any) -> Builder:
+    return lambda folder: tiny_models.tiny_vit(folder, hidden_size=32, intermediate_size=64, **shape)
+
+
+def of_convolutions(folder: Path) -> Path:
+    return tiny_models.tiny_resnet(folder, embedding_size=8, hidden_sizes=[8, 16])
+
+
+@pytest.mark.parametrize(
+    ("build", "small", "states"),
+    [
+        (tiny_models.tiny_vit, of_patches(), True),
+        (tiny_models.tiny_vit, of_patches(patch_size=16), False),
+        (tiny_models.tiny_vit, of_convolutions, False),
+        (tiny_models.tiny_resnet, of_convolutions, False),
+    ],
+    ids=["patches", "larger patches", "convolutions for patches", "convolutions"],
+)
+def test_a_given_model_of_pictures_is_held_to_last_states_where_both_see_the_same_patches(
+    tmp_path: Path, build: Builder, small: Builder, states: bool
+) -> None:
+    teacher = open_model(build(tmp_path / "teacher"))
+    given = small(tmp_path / "small")
+    draw = np.random.default_rng(0)
+    pictures = tuple({"pixel_values": draw.normal(size=(3, 32, 32)).astype(np.float32)} for _ in range(170))
+    rows = Training("noise", arrays=pictures, student=StudentSpec(given=str(given)))
+    record, folder = trained(teacher, rows, tmp_path)
+    assert record.best_loss < (record.curve[0].validation_loss or 0.0)
+    assert any("last states" in each for each in record.losses) is states
+    student = reopened(teacher, folder)
+    assert (student.image, student.labels) == (teacher.image, teacher.labels)
+    assert student.model_type == open_model(given).model_type
 
 
 def test_a_family_whose_heads_nobody_knows_is_refused_by_name(tmp_path: Path) -> None:

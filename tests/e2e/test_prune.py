@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fixtures import tiny_models
+from fixtures.packing import LOOSE
+from PIL import Image
 
+import edgekit
 from edgekit.cli import main
 from edgekit.errors import (
     LabelMismatch,
@@ -23,7 +29,7 @@ from edgekit.errors import (
 from edgekit.model import open_model
 from edgekit.progress import Silent
 from edgekit.pruning import Amounts, prune
-from edgekit.pruning.record import PruningRecord
+from edgekit.pruning.record import Compressed, PruningRecord
 from edgekit.pruning.words import pruned_text
 from edgekit.torch_model import load_torch
 
@@ -134,6 +140,71 @@ def test_single_weights_gain_only_a_compressed_file_and_it_says_so(folder: Path,
     )
     assert "latency" in {each.name for each in record.gained}
     assert "RAM and latency stay what they were" in " ".join(pruned_text(record).split())
+
+
+def test_a_language_model_recovers_and_is_packed_as_gguf(folder: Path, tmp_path: Path) -> None:
+    made = prune(folder / "llama", folder / "texts.jsonl", Amounts(layers=1), recover_s=10.0, out=tmp_path / "small")
+    assert open_model(made.folder).config["num_hidden_layers"] == 1
+    assert figure(made.record.after, "perplexity") < figure(made.record.before, "perplexity")
+    assert not any("GGUF" in each for each in made.record.remarks)
+    packed = edgekit.pack(
+        made.folder, "intel-n100", strategy="gguf-Q8_0", limits=LOOSE, out=tmp_path / "bundle", history="none"
+    )
+    assert (packed.report.status, packed.manifest.strategy) == ("passed", "gguf Q8_0")
+
+
+def test_a_classifier_of_pictures_recovers(tmp_path: Path) -> None:
+    tiny_models.tiny_vit(tmp_path / "vit")
+    draw = np.random.default_rng(0)
+    rows = ["image,label"]
+    for number in range(200):
+        pixels = draw.integers(0, 100, (32, 32, 3), dtype=np.uint8)
+        pixels[..., number % 3] += 150
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{number % 3}")
+    (tmp_path / "rows.csv").write_text("\n".join(rows), encoding="utf-8")
+    made = prune(tmp_path / "vit", tmp_path / "rows.csv", Amounts(ffn=0.5), recover_s=10.0, out=tmp_path / "small")
+    assert open_model(made.folder).config["intermediate_size"] == 64
+    lost = figure(made.record.after, "accuracy")  # the whole model was drawn at random: by labels it is overtaken
+    assert lost < figure(made.record.before, "accuracy")
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["a share of nothing", "zeros that were there before"])
+def test_single_weights_that_make_no_file_smaller_are_refused(
+    folder: Path, tmp_path: Path, again: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, data, share = folder / "classifier", folder / "texts.jsonl", "0.001%"
+    if again:
+        model, share = tmp_path / "sparse", "30%"
+        prune(folder / "classifier", data, Amounts(unstructured=0.5), recover_s=None, out=model)
+    before = sorted(tmp_path.iterdir())
+    words = [str(model), "--data", str(data), "--unstructured", share, "--out", str(tmp_path / "small")]
+    status, told = refused(words, capsys)
+    assert status == UsageError.exit_code
+    assert re.search(
+        rf"--unstructured {share} makes no compressed file smaller: ([\d,]+) deflated bytes as float32, \1 before; "
+        r"([\d,]+) deflated bytes as int8 per row, \2 before - give a larger share, or cut structures",
+        told,
+    )
+    assert told.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_single_weights_whose_recovery_takes_back_what_they_gained_are_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bytes_after = iter((40, 50))
+
+    def measured(*_: object) -> Iterator[Compressed]:
+        yield Compressed(stored_as="float32", plain_bytes=99, before_bytes=50, after_bytes=next(bytes_after))
+
+    monkeypatch.setattr("edgekit.pruning.magnitude.compressed", measured)
+    with pytest.raises(UsageError, match="50 deflated bytes as float32, 50 before"):
+        prune(
+            folder / "classifier", folder / "texts.jsonl", Amounts(unstructured=0.5), recover_s=None,
+            out=tmp_path / "small",
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_seed_prunes_alike(folder: Path, tmp_path: Path) -> None:

@@ -61,6 +61,15 @@ def test_rows_that_repeat_one_another_count_once(tmp_path: Path) -> None:
         read_training(path, ENCODER)
 
 
+def test_texts_that_differ_in_case_and_blanks_alone_are_the_same_input() -> None:
+    texts = [f"text {index // 2}" if index % 2 else f"  Text\t{index // 2} " for index in range(400)]
+    parts = parted(Training("rows", texts=tuple(texts)))
+    sides = [{texts[each].split()[1] for each in part} for part in (parts.train, parts.validation, parts.held_out)]
+    assert not sides[0] & sides[1]
+    assert not sides[0] & sides[2]
+    assert not sides[1] & sides[2]
+
+
 @pytest.mark.parametrize("kind", ["text", "label", "tags"])
 def test_what_a_bundle_is_measured_on_is_never_trained_on(tmp_path: Path, kind: str) -> None:
     model = {"text": ENCODER, "label": CLASSIFIER, "tags": TAGGER}[kind]
@@ -69,7 +78,9 @@ def test_what_a_bundle_is_measured_on_is_never_trained_on(tmp_path: Path, kind: 
     training = read_training(path, model, measured_on=measured_on)
     assert training.origin == "rows.jsonl (200 rows), without the 30 that --eval measures on"
     assert len(training) == 170
-    assert not set(told_apart(training)) & {*measured_on.texts, *measured_on.words}
+    measured = Training("", texts=measured_on.texts, words=measured_on.words)
+    assert len(set(told_apart(measured))) == 30
+    assert not set(told_apart(training)) & set(told_apart(measured))
     whole = read_training(path, model)
     answers = dict(zip(told_apart(whole), whole.labels or (), strict=False))
     assert training.labels is None or [answers[each] for each in told_apart(training)] == list(training.labels)

@@ -14,14 +14,14 @@ from edgekit.model import StudentSpec
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
-    """Calls of pack, plan and distill, recorded instead of made."""
+    """Calls of pack, plan, distill and prune, recorded instead of made."""
     found: list[dict[str, object]] = []
 
     def record(*given: object, **options: object) -> None:
         found.append({"given": given, **options})
         raise KeyboardInterrupt
 
-    for name in ("edgekit.packer.pack", "edgekit.packer.plan", "edgekit.distilling.distill"):
+    for name in ("edgekit.packer.pack", "edgekit.packer.plan", "edgekit.distilling.distill", "edgekit.pruning.prune"):
         monkeypatch.setattr(name, record)
     return found
 
@@ -65,9 +65,16 @@ def test_seeds_are_whole() -> None:
 
 def test_what_is_about_training_needs_rows() -> None:
     assert training(None, None, None) == {}
-    for given_flags in ((None, "5min", None), (None, None, "layers=2")):
+    for given_flags in ((None, "5min", None), (None, None, "layers=2"), (None, None, None, "1e-4")):
         with pytest.raises(UsageError, match="there is nothing to train on - give --data FILE"):
             training(*given_flags)
+
+
+@pytest.mark.parametrize("command", ["pack", "distill", "prune"])
+def test_a_learning_rate_is_handed_on(calls: list[dict[str, object]], command: str) -> None:
+    words = ["--layers", "1"] if command == "prune" else []
+    assert main([command, "m", "--data", "rows.jsonl", "--learning-rate", "2e-4", *words]) == 130
+    assert [each["learning_rate"] for each in calls] == [2e-4]
 
 
 @pytest.mark.parametrize("command", ["pack", "plan", "distill"])

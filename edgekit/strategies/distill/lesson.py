@@ -35,8 +35,12 @@ def parted(training: Training) -> Split:
 
 
 def told_apart(training: Training) -> Sequence[Hashable]:
-    """Of each example something that is equal where the input is."""
-    return training.texts or training.words or [_digest(each) for each in training.arrays]
+    """Of each example something that is equal where the input is; texts are where they differ in case and blanks alone,
+    which many tokenizers do not see.
+    """
+    if training.arrays:
+        return [_digest(each) for each in training.arrays]
+    return [" ".join(each.split()).casefold() for each in training.texts or map(" ".join, training.words)]
 
 
 def lesson(teacher: SourceModel, training: Training, most_tokens: int) -> Lesson:

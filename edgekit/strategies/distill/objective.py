@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from edgekit.model import SourceModel
 from edgekit.strategies.distill.aims import Aims
 from edgekit.training import losses
-from edgekit.training.batches import Batch, Indices
+from edgekit.training.batches import Batch, Example, Indices
 from edgekit.training.tasks import Answers, answers
 
 if TYPE_CHECKING:
@@ -40,6 +42,24 @@ def fitted(aims: Aims, teacher: SourceModel, student_width: int, teacher_width: 
     if _relation_heads(student_width, teacher_width) < 2:
         aims = replace(aims, hidden=0.0)
     return aims
+
+
+def where_tokens_match(
+    aims: Aims, teacher: SourceModel, sides: tuple[nn.Module, nn.Module], examples: Sequence[Example]
+) -> Aims:
+    """Without the last states where those of the two `sides` are not of the same tokens, as the first example shows:
+    a convolution has channels of a picture instead, and patches of another size are other tokens.
+    """
+    import torch
+
+    from edgekit.training.batches import collated
+
+    if not aims.hidden:
+        return aims
+    inputs = collated(examples, np.zeros(1, np.int64)).inputs
+    with torch.no_grad():
+        ours, theirs = (answers(side, teacher.task, inputs, hidden=True).hidden[-1].shape for side in sides)
+    return aims if len(ours) == len(theirs) == 3 and ours[1] == theirs[1] else replace(aims, hidden=0.0)
 
 
 def told(aims: Aims, teacher: SourceModel, *, same_width: bool) -> tuple[str, ...]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import NoData, UnsupportedModel, UsageError
 from edgekit.manifest import at_home
 from edgekit.model import SourceModel, StudentSpec, Training, open_model, source_sha256
+from edgekit.model.config import max_tokens_of
 from edgekit.progress import Progress
 from edgekit.report import CurvePoint, TrainingRecord
 from edgekit.strategies.distill.aims import AIMS, Aims, aims_for
 from edgekit.strategies.distill.lesson import Lesson, lesson
-from edgekit.strategies.distill.objective import fitted, objective, told, weight_of
+from edgekit.strategies.distill.objective import fitted, objective, told, weight_of, where_tokens_match
 from edgekit.strategies.distill.saving import save_folder
 from edgekit.strategies.distill.words import duration_told, machine_told, shape_told
 from edgekit.students.families import family_of
@@ -66,6 +67,7 @@ def trained_student(
     widths = width_of(student), width_of(module)
     aims = fitted(aims, teacher, *widths, labelled=taught.labels is not None)
     aims = within_disk(aims, teacher, taught, widths[1])
+    aims = where_tokens_match(aims, teacher, (student, module), taught.examples)
     losses = told(aims, teacher, same_width=widths[0] == widths[1])
     teacher_parameters = _parameters(module)
     cache = _remembered(teacher, module, taught, aims, place, progress)
@@ -128,7 +130,21 @@ def _made(
     progress.step("cut the student out of its teacher")
     assert training.student is not None
     few = batches(taught.examples, first, aims.batch_size, training.seed, 0, taught.pad, taught.labels, shuffled=False)
-    return student_of(teacher, module, training.student, few, seed=training.seed, progress=progress)
+    student = student_of(teacher, module, training.student, few, seed=training.seed, progress=progress)
+    if training.student.given is not None:
+        _check_positions(training.student.given, student, taught)
+    return student
+
+
+def _check_positions(given: str, student: Any, taught: Lesson) -> None:
+    """UnsupportedModel where a row is longer than what a given student reads."""
+    longest = max((len(each["input_ids"]) for each in taught.examples if "input_ids" in each), default=0)
+    reads = max_tokens_of(student.config.to_dict(), {})
+    if longest > reads:
+        raise UnsupportedModel(
+            f"{given} reads {reads} tokens at most, the longest row has {longest}",
+            "give shorter rows, or a student that reads as much as its teacher",
+        )
 
 
 def _remembered(
@@ -164,7 +180,7 @@ def _recipe(aims: Aims, training: Training, losses: Sequence[str], teacher: Sour
     from edgekit.training.loop import Recipe
 
     return Recipe(
-        learning_rate=aims.learning_rate,
+        learning_rate=training.learning_rate or aims.learning_rate,
         batch_size=aims.batch_size,
         epochs=aims.epochs,
         budget_s=training.budget_s,

@@ -82,6 +82,12 @@ def test_a_classifier_that_answers_alike_lost_nothing(model: SourceModel) -> Non
     assert worse["agreement"].how.endswith("64 rows")
 
 
+def test_one_label_alone_names_no_right_class() -> None:
+    found = compared(CLASSIFIER, 1, 0.0)
+    assert found["agreement"].value == 1
+    assert "accuracy" not in found
+
+
 def test_a_language_model_is_compared_token_by_token() -> None:
     found = compared(DECODER, 7, 0.0)
     assert found["perplexity"].value == 1

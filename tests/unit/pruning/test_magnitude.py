@@ -9,8 +9,10 @@ import pytest
 import torch
 from fixtures.students import Teacher, teacher_of
 
+from edgekit.errors import UsageError
 from edgekit.pruning.cutting import weights
-from edgekit.pruning.magnitude import compressed, masks, zero
+from edgekit.pruning.magnitude import check_gain, compressed, masks, zero
+from edgekit.pruning.record import Compressed
 
 pytestmark = pytest.mark.engines
 
@@ -57,6 +59,28 @@ def test_compressed_bytes_shrink_by_zeros_and_only_by_them(bert: Teacher) -> Non
     assert whole.after_bytes < whole.before_bytes
     same = compressed(bert.module, bert.module)
     assert all(each.before_bytes == each.after_bytes for each in same)
+
+
+def test_zeros_that_make_one_of_the_files_smaller_are_worth_it(bert: Teacher) -> None:
+    check_gain(0.5, compressed(bert.module, weights(bert.module, 0.5).module))
+    larger, smaller = (
+        Compressed(stored_as="float32", plain_bytes=99, before_bytes=50, after_bytes=50),
+        Compressed(stored_as="int8 per row", plain_bytes=33, before_bytes=20, after_bytes=19),
+    )
+    check_gain(0.05, (larger, smaller))
+    asked = iter((smaller, larger))
+    check_gain(0.05, asked)
+    assert next(asked) == larger  # deflating a large model again takes minutes
+
+
+def test_zeros_that_make_neither_smaller_are_refused_with_the_bytes(bert: Teacher) -> None:
+    with pytest.raises(UsageError, match="--unstructured 5% makes no compressed file smaller") as refused:
+        check_gain(0.05, compressed(bert.module, bert.module))
+    for each in compressed(bert.module, bert.module):
+        assert f"{each.before_bytes:,} deflated bytes as {each.stored_as}, {each.before_bytes:,} before" in (
+            refused.value.message
+        )
+    assert refused.value.remedy == "give a larger share, or cut structures: --heads, --ffn, --layers"
 
 
 def test_deflated_bytes_are_those_of_the_weights_in_order() -> None:

@@ -14,7 +14,7 @@ from fixtures.students import TEACHERS, Teacher, teacher_of, written
 
 from edgekit.errors import UnsupportedModel, UsageError, VocabularyMismatch
 from edgekit.model import StudentSpec, open_model
-from edgekit.students.make import student_of
+from edgekit.students.make import given_student, student_of
 from edgekit.students.shape import shaped
 from edgekit.torch_model import load_torch
 
@@ -143,6 +143,23 @@ def test_a_given_model_that_tells_other_labels_apart_is_refused(tmp_path: Path) 
     folder = smaller(teacher, tmp_path / "small", labels=("a", "b", "c"), num_hidden_layers=1)
     with pytest.raises(UnsupportedModel, match="tells 3 labels apart"):
         student_of(teacher.model, teacher.module, StudentSpec(given=str(folder)), [])
+
+
+def test_a_given_model_for_pictures_of_another_size_is_refused(tmp_path: Path) -> None:
+    teacher = open_model(tiny_models.tiny_vit(tmp_path / "teacher"))
+    folder = tiny_models.tiny_vit(tmp_path / "small", num_hidden_layers=1, image_size=16)
+    said = r"small reads pictures of 16 x 16, its teacher's are 32 x 32 - give a model for pictures of 32 x 32"
+    with pytest.raises(UnsupportedModel, match=said):
+        given_student(teacher, str(folder))
+
+
+def test_a_given_convolution_reads_pictures_of_any_size(tmp_path: Path) -> None:
+    """Whatever its configuration says that it was trained on."""
+    teacher = teacher_of("vit", tmp_path / "teacher")
+    folder = tiny_models.tiny_resnet(tmp_path / "small", image_size=224)
+    assert open_model(folder).config["image_size"] == 224
+    student = given_student(teacher.model, str(folder))
+    assert teacher.outputs(student).shape == teacher.outputs().shape
 
 
 def test_a_given_model_is_no_larger_than_its_teacher(tmp_path: Path) -> None:

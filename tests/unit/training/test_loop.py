@@ -213,13 +213,29 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_best(tmp_path: Path, bad: 
     told = str(raised.value)
     assert told.startswith(f"training diverged at step 20 of 54: the loss is {bad}; the weights of step 15, validation")
     assert f"the checkpoint of step 15 stands in {tmp_path / 'c'}" in told
-    assert "train anew with a learning rate below 0.001 (--learning-rate)" in told
+    assert "go on from there with a learning rate below 0.001 (--learning-rate) and --resume" in told
     train(good, training.squares, training.data(), recipe, checkpoints=tmp_path / "c", resume=True)
     whole = training.student()
     train(whole, training.squares, training.data(), recipe)
     assert training.same(good, whole)
     state = {name: each for name, each in student.state_dict().items() if each.is_floating_point()}
     assert all(bool(each.isfinite().all()) for each in state.values())
+
+
+def test_a_diverged_run_goes_on_from_its_checkpoint_with_a_lower_rate(tmp_path: Path) -> None:
+    student, folder = training.student(), tmp_path / "c"
+    with pytest.raises(Diverged):
+        train(student, until(20, lambda loss: loss * math.nan), training.data(), RECIPE, checkpoints=folder)
+    slower = replace(RECIPE, learning_rate=RECIPE.learning_rate / 4)
+    found = train(training.student(), training.squares, training.data(), slower, checkpoints=folder, resume=True)
+    before, after = ([each for each in found.curve if (each.step > 15) == later] for later in (False, True))
+    assert [each.step for each in before] == [0, 5, 10, 15]
+    assert found.steps == 54
+    assert max(each.learning_rate for each in after) <= slower.learning_rate < max(e.learning_rate for e in before)
+    assert (
+        f"a learning rate of {slower.learning_rate:g} from step 15 on, {RECIPE.learning_rate:g} before" in found.remarks
+    )
+    assert after[-1].validation_loss < before[-1].validation_loss
 
 
 def test_a_gradient_that_is_no_number_stops_too() -> None:
@@ -234,8 +250,9 @@ def test_a_student_that_is_no_number_from_the_start_is_refused() -> None:
     student = training.student()
     with torch.no_grad():
         student[0].weight[0, 0] = math.nan
-    with pytest.raises(Diverged, match="at step 1 of 54: the loss is nan; the student is as it began"):
+    with pytest.raises(Diverged, match="at step 1 of 54: the loss is nan; the student is as it began") as raised:
         train(student, training.squares, training.data(), RECIPE)
+    assert "look at the model and the data" in str(raised.value)
 
 
 def test_gradients_are_clipped() -> None:
@@ -362,7 +379,7 @@ def test_nothing_to_train_on_or_to_stop_by_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"learning_rate": 1e-3}, r"another recipe: learning_rate was 0.01 and is 0.001"),
+        ({"learning_rate": 0.1}, r"another recipe: learning_rate was 0.01 and is 0.1"),
         ({"objective": "cosine"}, r"another recipe: objective was '' and is 'cosine'"),
         ({"budget_s": 60.0}, r"another recipe: budget_s was None and is 60.0"),
     ],

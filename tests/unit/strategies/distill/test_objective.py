@@ -11,7 +11,7 @@ from fixtures.shaped_models import bert
 
 from edgekit.model import SourceModel
 from edgekit.strategies.distill.aims import AIMS, Aims
-from edgekit.strategies.distill.objective import fitted, objective, similarity_mse, told
+from edgekit.strategies.distill.objective import fitted, objective, similarity_mse, told, where_tokens_match
 
 if TYPE_CHECKING:
     import torch
@@ -176,6 +176,26 @@ def test_last_states_are_compared_of_one_width_or_of_two(width: int) -> None:
     assert found > 0
     same = Remembering(logits=drawn(2, 3), hidden=(states,))
     assert loss(aims, CLASSIFIER, module, same, batch()) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "kept"),
+    [
+        ((1, 3, 4), (1, 3, 8), True),
+        ((1, 5, 4), (1, 3, 4), False),
+        ((1, 4, 3, 3), (1, 4, 3, 3), False),
+        ((1, 4, 3, 3), (1, 4, 3), False),
+    ],
+)
+def test_last_states_are_left_out_where_they_are_not_of_the_same_tokens(
+    student: tuple[int, ...], teacher: tuple[int, ...], kept: bool
+) -> None:
+    first = drawn(1, 3, 4)
+    sides: Any = tuple(Saying(logits=drawn(1, 3), hidden_states=(first, drawn(*last))) for last in (student, teacher))
+    examples = [{"pixel_values": np.zeros((3, 2, 2), np.float32)}]
+    aims = AIMS["image-classification"]
+    found = where_tokens_match(aims, CLASSIFIER, sides, examples)
+    assert found == (aims if kept else replace(aims, hidden=0.0))
 
 
 def test_aims_are_fitted_to_what_can_be_compared() -> None:
