@@ -44,7 +44,8 @@ def main(words: Sequence[str] | None = None) -> None:
     with TemporaryDirectory(prefix="decoder-") as name:
         figures = measured(Path(named), rows, held_out, options, Path(name))
     asked = targets(figures)
-    print("\n\n".join((lesson_table(figures["lessons"]), perplexity_table(figures), target_table(asked))))
+    tables = (lesson_table(figures["lessons"]), perplexity_table(figures), likeness_table(figures["lessons"]))
+    print("\n\n".join((*tables, target_table(asked))))
     write(options.json, {"machine": facts, "budget_s": options.budget, **figures, "targets": asked})
 
 
@@ -116,6 +117,16 @@ def perplexity_table(figures: Mapping[str, Any]) -> str:
     )
     header = ("model", "perplexity", "95 % interval", "over the teacher's", "95 % interval")
     return f"{table(header, rows)}\n{note}"
+
+
+def likeness_table(lessons: Mapping[str, Any]) -> str:
+    """How much each answers like the teacher, which is what a student's bundle is held to."""
+    rows = []
+    for name, figures in lessons.items():
+        found = {each["name"]: each["value"] for each in figures["compared"]}
+        rows.append((name, f"{found['mean KL']:.3f}", f"{found['top-1 agreement']:.1%}"))
+    header = ("beside the teacher", "mean KL", "same first choice")
+    return f"{table(header, rows)}\non rows like those trained on, held out from training"
 
 
 if __name__ == "__main__":

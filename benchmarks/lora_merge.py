@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,10 @@ LOGIT_TOLERANCE = 0.1
 Windows = npt.NDArray[np.int64]
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     options = parser(__doc__)
     options.add_argument("--steps", type=at_least(1), default=80, help="of training, each of 512 tokens")
-    chosen = options.parse_args()
+    chosen = options.parse_args(words)
     named = os.environ.get("EDGEKIT_TINYLM")
     if named is None:
         raise SystemExit("EDGEKIT_TINYLM names no folder with a language model")

@@ -1,6 +1,6 @@
 """How much of what rounding takes comes back when a model is trained for it: QAT against plain quantization.
 
-    python benchmarks/qat_recovery.py [--only int8|q4_0] [--budget SECONDS] [--json FILE]
+    python benchmarks/qat_recovery.py [--only int8|q4_0] [--budget SECONDS] [--windows N] [--json FILE]
 
 int8: all-MiniLM-L6-v2 on the descriptions of Debian's packages (`apt-get update` first). Q4_0: the decoder in
 EDGEKIT_TINYLM on the sources of Python's library; its held-out text is eval.txt beside it. Each is packed by its
@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from fixtures.gguf_engine import Floats, log_probabilities, log_softmax
 from harness.corpora import library_pieces, package_descriptions, parted, spaced
 from harness.outcomes import seconds
-from harness.results import minilm, parser, verdict, write
+from harness.results import at_least, minilm, parser, verdict, write
 
 from edgekit.limits import Limits, Preferences
 from edgekit.model import SourceModel, open_model
@@ -80,14 +81,14 @@ def int8(scratch: Path, budget_s: float) -> Row:
     return _compared("onnx-int8", "ONNX Runtime", model, data, scratch, budget_s, losses)
 
 
-def q4_0(scratch: Path, budget_s: float) -> Row:
-    """Windows of the held-out text, teacher-forced."""
+def q4_0(scratch: Path, budget_s: float, count: int) -> Row:
+    """`count` windows of the held-out text, teacher-forced."""
     folder = Path(os.environ.get("EDGEKIT_TINYLM") or sys.exit("EDGEKIT_TINYLM names no folder with a decoder"))
     text = (folder / "eval.txt").read_text(encoding="utf-8")
     data = _rows(scratch / "train.jsonl", spaced(library_pieces(text, _PIECE_CHARACTERS), ROWS["gguf-Q4_0"]))
     model = open_model(folder)
     ids = list(load_tokenizer(model).encode(text).ids)
-    windows = [ids[at : at + _WINDOW] for at in range(0, _WINDOW * _WINDOWS, _WINDOW)]
+    windows = [ids[at : at + _WINDOW] for at in range(0, _WINDOW * count, _WINDOW)]
     reference = _torch_log_probabilities(model, windows)
 
     def losses(packed: SourceModel, folder: Path) -> Floats:
@@ -220,13 +221,14 @@ def table(row: Row) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     arguments = parser(__doc__)
     arguments.add_argument("--only", choices=("int8", "q4_0"))
     arguments.add_argument("--budget", type=seconds, default=240.0, metavar="SECONDS", help="of each training")
-    given = arguments.parse_args()
+    arguments.add_argument("--windows", type=at_least(2), default=_WINDOWS, metavar="N", help="held out, for Q4_0")
+    given = arguments.parse_args(words)
     found = []
-    for name, measure in {"int8": int8, "q4_0": q4_0}.items():
+    for name, measure in {"int8": int8, "q4_0": partial(q4_0, count=given.windows)}.items():
         if given.only in (None, name):
             with tempfile.TemporaryDirectory(prefix="qat-recovery-") as scratch:
                 found.append(measure(Path(scratch), given.budget))

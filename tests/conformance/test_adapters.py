@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 from fixtures import tiny_adapters, tiny_models
+from fixtures.quantized_models import dequantized_llama, quantized_llama
 from fixtures.tiny_adapters import Module, outputs
 from safetensors.torch import load_file, save_file
 
 from edgekit.errors import BadAdapter
+from edgekit.inspection import inspect
 from edgekit.model import open_model
 from edgekit.torch_model import load_torch
 
@@ -215,6 +217,39 @@ def test_several_adapters_with_weights(bases: dict[str, Path], tmp_path: Path, c
     for named in (bases["llama"], tmp_path / "a"):  # the base, or one of the adapters, which says its base
         model = open_model(named, adapters=weights, combination=combination)
         same(outputs(load_torch(model), 500), outputs(wrapped.eval(), 500))
+
+
+def test_a_qlora_is_merged_into_the_full_base(tmp_path: Path) -> None:
+    """As PEFT merges it there; it learnt beside the rounded weights, which are named and not used."""
+    import peft
+
+    shape = {"hidden_size": 128, "intermediate_size": 256}
+    quantized = quantized_llama(tmp_path / "nf4", "nf4", **shape)
+    rounded, full = dequantized_llama(quantized, tmp_path / "rounded"), tiny_models.tiny_llama(tmp_path / "f", **shape)
+    adapter = tmp_path / "adapter"
+    beside_rounded = tiny_adapters.adapter(rounded, adapter, target_modules="all-linear", **LM)
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": str(quantized.folder)}))
+
+    told = inspect(adapter)
+    assert told["kind"] == "adapter (QLoRA)"
+    assert f"its base is quantized: {quantized.folder / 'config.json'}" in told["kind_evidence"]
+    assert any("merged into its full-precision base" in line for line in told["deployment"])
+    with pytest.raises(BadAdapter, match=r"is quantized \(bitsandbytes\).* - give the full-precision base with --base"):
+        open_model(adapter)
+
+    model = open_model(adapter, base=full)
+    wanted = peft.PeftModel.from_pretrained(load_torch(open_model(full)), adapter).merge_and_unload()
+    merged = load_torch(model)
+    found = dict(merged.named_parameters())
+    assert found.keys() == dict(wanted.named_parameters()).keys()
+    for name, value in wanted.named_parameters():
+        same(found[name], value)
+    answers = outputs(merged, model.config["vocab_size"])
+    same(answers, outputs(wanted, model.config["vocab_size"]))
+    assert (answers - outputs(beside_rounded, model.config["vocab_size"])).abs().max() > 0.1, "the bases would be told"
+    assert model.quantized is None
+    assert any(line.startswith(f"merged: adapter {adapter} into {full}") for line in model.evidence)
 
 
 def test_a_half_precision_base_stays_so(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +19,7 @@ from edgekit.device import DeviceProfile
 from edgekit.errors import UnsupportedModel
 from edgekit.inspection import inspect
 from edgekit.model import SourceModel, Training, open_model
+from edgekit.packer import plan
 from edgekit.progress import Silent
 from edgekit.quantaware import grids
 from edgekit.quantaware.aims import aims_for
@@ -46,7 +48,7 @@ def texts(count: int = 200) -> tuple[str, ...]:
 
 def trained(folder: Path, deployment: Deployment, *, seven_bits: bool = False, **changes: Any) -> tuple[Path, Record]:
     """The model in `folder` after an epoch of large steps."""
-    model = replace(open_model(folder), training=Training("made up", texts=texts(), **changes))
+    model = replace(open_model(folder), training=Training("made up", **({"texts": texts()} | changes)))
     aims = replace(aims_for(model.task, deployment), epochs=1, batch_size=16, most_tokens=16, learning_rate=1e-3)
     out = folder.parent / "trained"
     place = Place(folder.parent / "checkpoints")
@@ -66,29 +68,56 @@ def packed(model: SourceModel, target: DeviceProfile, folder: Path) -> Artifact:
     return int8.make(candidate, model, target, folder, Silent())
 
 
-def inputs_of(running: Any, shape: tuple[int, int], vocabulary: int) -> dict[str, np.ndarray[Any, Any]]:
-    ids = np.random.default_rng(0).integers(5, vocabulary, size=shape)
+def pictures(count: int = 200) -> tuple[dict[str, np.ndarray[Any, Any]], ...]:
+    drawn = np.random.default_rng(3).standard_normal((count, 1, 3, 32, 32)).astype(np.float32)
+    return tuple({"pixel_values": each} for each in drawn)
+
+
+def inputs_of(running: Any, shape: tuple[int, int], vocabulary: int, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(seed)
+    if [each.name for each in running.get_inputs()] == ["pixel_values"]:
+        return {"pixel_values": rng.standard_normal((shape[0], 3, 32, 32)).astype(np.float32)}
+    ids = rng.integers(5, vocabulary, size=shape)
     known = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     return {each.name: known[each.name] for each in running.get_inputs()}
 
 
-@pytest.mark.parametrize("seven_bits", [False, True])
-def test_the_exported_graph_answers_as_the_trained_model_did(seven_bits: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "seven_bits", "layers"),
+    [
+        (tiny_models.tiny_sentence_encoder, False, {"int8": 12, "uint8-table": 3}),
+        (tiny_models.tiny_sentence_encoder, True, {"int8-7bit": 12, "uint8-table": 3}),
+        (tiny_models.tiny_bert_classifier, False, {"int8": 13, "uint8-table": 3}),  # with the pooler, without the head
+        (tiny_models.tiny_bert_tagger, False, {"int8": 12, "uint8-table": 3}),
+        (tiny_models.tiny_vit, False, {"int8": 12}),
+    ],
+)
+def test_the_exported_graph_answers_as_the_trained_model_did(
+    make: Any, seven_bits: bool, layers: dict[str, int], tmp_path: Path
+) -> None:
     import torch
 
-    folder, record = trained(tiny_models.tiny_sentence_encoder(tmp_path / "m"), "onnx-int8", seven_bits=seven_bits)
+    rows: dict[str, Any] = {"texts": (), "arrays": pictures()} if make is tiny_models.tiny_vit else {}
+    folder, record = trained(make(tmp_path / "m"), "onnx-int8", seven_bits=seven_bits, **rows)
     assert record.steps > 1
-    assert record.layers == {"int8-7bit" if seven_bits else "int8": 12, "uint8-table": 3}
+    assert record.layers == layers
     model = open_model(folder)
     artifact = packed(model, SATURATING if seven_bits else FULL, tmp_path / "packed")
     module = as_deployed(model, "onnx-int8", tmp_path / "again", seven_bits=seven_bits)
     running = session(artifact.folder / artifact.model_file, threads=1)
-    for shape in ((1, 17), (3, 9)):
-        feeds = inputs_of(running, shape, model.config["vocab_size"])
-        expected = running.run(["last_hidden_state"], feeds)[0]
+    answer = "last_hidden_state" if model.task == "embedding" else "logits"
+    equal = []
+    for seed, shape in itertools.product(range(6), ((1, 17), (3, 9))):
+        feeds = inputs_of(running, shape, model.config.get("vocab_size", 0), seed)
+        expected = running.run([answer], feeds)[0]
         with torch.no_grad():
-            found = module(**{name: torch.from_numpy(each) for name, each in feeds.items()}).last_hidden_state.numpy()
-        assert np.abs(found - expected).max() < 2e-6 * np.abs(expected).max()
+            given = module(**{name: torch.from_numpy(each) for name, each in feeds.items()})
+        found = given[answer].numpy()
+        equal.append(np.abs(found - expected).max() < 2e-6 * np.abs(expected).max())
+    # Here and there a float's last bit moves an activation to the next step, and the answers with it (docs/qat.md).
+    assert sum(equal) >= 9
+    if make is tiny_models.tiny_sentence_encoder:
+        assert all(equal[:2])
 
 
 def test_the_graphs_integers_and_scales_are_those_trained_with(tmp_path: Path) -> None:
@@ -191,11 +220,17 @@ def test_a_gguf_holds_the_trained_tensors_bit_for_bit(tmp_path: Path) -> None:
         expected = weight.numpy() if target.transform is None else target.transform(weight.numpy())
         assert np.array_equal(_values(stored[name]), expected)
 
-    # The engine rounds activations to 8 bits as well, which is not trained for: near, not equal.
+    # The engine rounds activations to 8 bits as well, which is not trained for: near, not equal, and far nearer than
+    # to the model that was not rounded.
     ids = [(7 * step * step + 3 * step) % 90 for step in range(48)]
     with torch.no_grad():
-        expected_rows = log_softmax(module(torch.tensor([ids])).logits[0].double().numpy())
-    assert mean_kl(expected_rows, log_probabilities(path, ids)) < 2e-3
+        expected_rows, float_rows = (
+            log_softmax(each(torch.tensor([ids])).logits[0].double().numpy())
+            for each in (module, load_torch(open_model(tmp_path / "m")))
+        )
+    found = log_probabilities(path, ids)
+    assert mean_kl(expected_rows, found) < 2e-3
+    assert mean_kl(float_rows, found) > 5 * mean_kl(expected_rows, found)
 
 
 def _values(stored: tuple[str, tuple[int, ...], bytes]) -> Any:
@@ -209,6 +244,17 @@ def _values(stored: tuple[str, tuple[int, ...], bytes]) -> Any:
 def test_inspect_and_the_planner_know_what_was_trained(deployment: Deployment, tmp_path: Path) -> None:
     make = tiny_models.tiny_sentence_encoder if deployment == "onnx-int8" else tiny_models.tiny_llama
     folder, record = trained(make(tmp_path / "m"), deployment)
+    label = "onnx-int8" if deployment == "onnx-int8" else "gguf Q4_0"
+    before, after = (plan(each, "raspberry-pi-5-8gb", history="none") for each in (tmp_path / "m", folder))
+    assert after.candidates[0].label == label
+    (remark,) = (each for each in after.remarks if each.rule == "trained-for")
+    assert remark.subject.startswith(label)
+    assert "were trained for this type" in remark.reason
+    assert after.expectations[label] == "the original's own weights"
+    assert not [each for each in before.remarks if each.rule == "trained-for"]
+    assert before.expectations[label] != after.expectations[label]
+    # An encoder's int8 is first whatever it was trained for; a decoder's Q4_0 only because of that.
+    assert (before.candidates[0].label == label) == (deployment == "onnx-int8")
     told = inspect(folder)
     assert any(each.startswith("qat weights: ") for each in told["evidence"])
     model = open_model(folder)

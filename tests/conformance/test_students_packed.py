@@ -31,10 +31,16 @@ def student_folder(family: str, asked: str, tmp_path: Path) -> Path:
         ("distilbert", "layers=1,intermediate=64", "onnx-int8"),
         ("distilbert", "hidden=32", "gguf-Q8_0"),
         ("roberta", "layers=1,hidden=32", "gguf-Q8_0"),
+        ("mpnet", "layers=1,hidden=32", "onnx-int8"),
         ("llama", "layers=1,hidden=32,heads=2", "gguf-Q8_0"),
+        ("mistral", "layers=1,hidden=32", "gguf-Q8_0"),
         ("qwen2", "layers=1,hidden=32", "gguf-Q8_0"),
+        ("qwen3", "layers=1,hidden=32", "gguf-Q8_0"),
+        ("smollm3", "layers=2,hidden=32", "gguf-Q8_0"),
+        ("gemma2", "layers=1,hidden=32", "gguf-Q8_0"),
         ("gemma3", "layers=3,hidden=32,heads=2", "gguf-Q8_0"),
         ("vit", "layers=1,hidden=32", "onnx-int8"),
+        ("deit", "layers=1,hidden=32", "onnx-int8"),
     ],
 )
 def test_a_student_packs_and_passes(family: str, asked: str, strategy: str, tmp_path: Path) -> None:

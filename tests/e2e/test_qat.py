@@ -44,8 +44,13 @@ def test_a_trained_model_is_known_and_packed_first_as_what_it_was_trained_for(
     assert not (tmp_path / "trained.training").exists()
     assert json.loads((out / "qat.json").read_bytes())["steps"] == made["training"]["steps"]
     assert any("qat weights" in each for each in ran(capsys, "inspect", out)["evidence"])
-    planned = ran(capsys, "plan", out, "--device", "raspberry-pi-5-8gb", "--history", "none")
-    assert planned["candidates"][0]["label"] == "onnx-int8"
+    planned, as_it_was = (
+        ran(capsys, "plan", each, "--device", "raspberry-pi-5-8gb", "--history", "none") for each in (out, model)
+    )
+    assert planned["candidates"][0]["label"] == "onnx-int8"  # as it is of any encoder: the reason tells them apart
+    reasons = {each["rule"]: each["reason"] for each in planned["remarks"]}
+    assert "the weights were trained for this type" in reasons["trained-for"]
+    assert "trained-for" not in {each["rule"] for each in as_it_was["remarks"]}
     assert main([*map(str, asked), "--out", str(out)]) == OutputExists.exit_code
 
 

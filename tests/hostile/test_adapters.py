@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 from fixtures.plain_folders import write_json
 from fixtures.tiny_adapters import QUERY, factors, plain, plain_base
+from safetensors import safe_open
 
 from edgekit.errors import BadAdapter, BadModel, EdgekitError, ModelNotFound, NoSpace, OutputExists, UsageError
 from edgekit.inspection import inspect
@@ -282,3 +286,80 @@ def test_an_interrupt_leaves_no_temporary(adapter: Path, tmp_path: Path, monkeyp
         merge(adapter, out=tmp_path / "out")
     assert not list((tmp_path / "temporary").iterdir())
     assert not (tmp_path / "out").exists()
+
+
+# Rows of zeros take no disk before they are merged; what is written does.
+_LARGE = """
+import json, sys
+from pathlib import Path
+from edgekit.adapters import Adapter, AdapterConfig, Base, Weighted, laid_out, write_weights
+from edgekit.checkpoint import SafetensorsCheckpoint, safetensors_header
+from edgekit.progress import Silent
+
+def merge(base, adapter, out):
+    path, where = base / "model.safetensors", str(adapter)
+    config = AdapterConfig.parse(json.loads((adapter / "adapter_config.json").read_text()), where)
+    store = SafetensorsCheckpoint((path,))
+    shards = [(path.name, safetensors_header(path))]
+    with Adapter.open(adapter, config, allow_pickle=False) as opened:
+        layout = laid_out(Base("base", base, store, shards, {"model_type": "llama"}, decodes=True), [Weighted(opened)])
+        out.mkdir()
+        write_weights(layout, out, Silent())
+    store.close()
+
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+folder = Path(sys.argv[1])
+merge(folder / "little", folder / "little-adapter", folder / "little-out")
+before = peak()
+merge(folder / "large", folder / "large-adapter", folder / "large-out")
+print(1024 * (peak() - before))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
+def test_a_base_far_larger_than_the_memory_its_merge_takes(tmp_path: Path) -> None:
+    """512 MiB, of which a quarter is copied as it is, are read, merged and written in 128 MiB."""
+    names = [f"model.layers.{layer}.self_attn.{part}_proj" for layer in (0, 1) for part in ("q", "k", "v", "o")]
+    for size, width in (("little", 8), ("large", 4096)):
+        _sparse_base(tmp_path / size, names, width)
+        changed = {key: value for name in names[:6] for key, value in factors(name, width, width).items()}
+        plain(tmp_path / f"{size}-adapter", "base", changed, r=2, lora_alpha=4)
+    merged = tmp_path / "large-out" / "model.safetensors"
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", _LARGE, str(tmp_path)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert merged.stat().st_size > 8 * 4096 * 4096 * 4
+        product = 2 * changed[f"{names[0]}.lora_B.weight"][:3] @ changed[f"{names[0]}.lora_A.weight"][:, :9]
+        with safe_open(merged, "np") as found:
+            for at, name in enumerate(names):
+                wanted = _first_rows(4096)[:, :9] + (product if at < 6 else 0)
+                np.testing.assert_allclose(found.get_slice(f"{name}.weight")[:3, :9], wanted, rtol=1e-5, atol=1e-5)
+        assert int(ran.stdout) < 128 * 2**20
+    finally:
+        merged.unlink(missing_ok=True)
+
+
+def _sparse_base(folder: Path, names: list[str], width: int) -> None:
+    """Matrices [width, width] of float32 whose first three rows are random, and all others zeros that take no disk."""
+    of_one = 4 * width * width
+    header = {
+        f"{name}.weight": {"dtype": "F32", "shape": [width, width], "data_offsets": [at * of_one, (at + 1) * of_one]}
+        for at, name in enumerate(names)
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    folder.mkdir()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for at in range(len(names)):
+            file.seek(8 + len(text) + at * of_one)
+            file.write(_first_rows(width).tobytes())
+        file.truncate(8 + len(text) + len(names) * of_one)
+
+
+def _first_rows(width: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((3, width)).astype(np.float32)
