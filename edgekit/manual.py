@@ -41,6 +41,7 @@ measured in the order of `edgekit plan` until one holds every limit; nothing is 
                         distill), a smaller model is trained on them to answer alike
   --student SHAPE       its shape, as layers=4,hidden=256, or a smaller model's folder or hub id (default: what fits)
   --budget TIME         what training it may take (default 20min)      --resume   go on with one left in OUT.training
+  --learning-rate R     of that training at its highest, where the task's own diverges
   --task TASK           where the model does not say: embedding, text-classification, ...
   --revision SHA        of a hub model         --threads N       to measure with (default: the device's fast cores)
   --prefer WHAT         accuracy, speed or size (default: the most faithful quantized candidate, ties to the faster)
@@ -120,6 +121,7 @@ here has seen, with 95 % intervals) and gained. Rows need no labels; at least 16
   --unstructured 50%    instead: single weights to zero. A compressed file shrinks; RAM and latency do not
   --importance WHAT     taylor: the change of the loss without it (default) · activation: the energy of its output
   --recover TIME        how long it may learn afterwards, or none (default 5min)
+  --learning-rate R     of that, at its highest (defaults as for distill)
   --seed N              (default 0)
   --out DIR             (default MODEL-pruned here)      --force    replace such a model there
   --task TASK           --revision SHA                   --allow-pickle     --trust-remote-code
@@ -129,9 +131,10 @@ Example:  edgekit prune ./my-encoder --data texts.jsonl --ffn 50% --layers 1 && 
 _QAT = """edgekit qat MODEL --for onnx-int8|gguf-Q4_0 --data FILE [--budget TIME] [--out DIR] [flags]
 
 Quantization-aware training: MODEL learns to answer as it does in float32 while it computes as it will be deployed, bit
-for bit, and is written as an ordinary Hugging Face folder whose weights lie on the deployment's grid, with qat.json:
-the curve, and how much of what rounding took came back, on rows it never saw, with a 95 % interval. `edgekit pack`
-knows such a folder and prefers the type it was trained for. Rows need no labels; at least 160 different ones do.
+for bit, and is written as an ordinary Hugging Face folder whose weights lie on the deployment's grid, with qat.json and
+report.html: the curve, and how much of what rounding took came back, on rows it never saw, with a 95 % interval.
+`edgekit pack` knows such a folder and prefers the type it was trained for. Rows need no labels; at least 160 different
+ones do.
 
   --for WHAT            onnx-int8: 8-bit weights and activations (encoders) · gguf-Q4_0: 4-bit blocks (decoders, too)
   --data FILE           .jsonl or .csv: text; text,label; tokens,labels; image,label

@@ -84,25 +84,19 @@ class Compared(_Strict):
     how: str = ""
 
 
-class TrainingRecord(_Strict):
-    """How a student was trained: on what, towards what, and how its losses went.
+class Course(_Strict):
+    """How a training went: on what, towards what, and how its losses fell.
 
     `origin` says where the examples came from; of `rows` of them `train_rows` were trained on, `validation_rows`
     decided when to stop, and `held_out_rows` were kept from both. `losses` are named with their papers; `recipe` is
-    what the loop was given. `stopped` says why it ended, `best_step` whose weights the student has; `machine` what it
-    ran on. `compared` is what `edgekit distill` measured; a bundle of the student tells that in its report's rows.
+    what the loop was given. `stopped` says why it ended, `best_step` whose weights were kept; `machine` what it ran on.
     """
 
-    teacher: str
-    student: str
-    parameters: int
-    teacher_parameters: int
     origin: str
     rows: int
     train_rows: int
     validation_rows: int
     held_out_rows: int
-    labelled: bool
     losses: tuple[str, ...]
     recipe: dict[str, bool | int | float | str | None]
     curve: tuple[CurvePoint, ...]
@@ -113,6 +107,18 @@ class TrainingRecord(_Strict):
     stopped: str
     remarks: tuple[str, ...]
     machine: str
+
+
+class TrainingRecord(Course):
+    """How a student was trained. `compared` is what `edgekit distill` measured; a bundle of the student tells that in
+    its report's rows.
+    """
+
+    teacher: str
+    student: str
+    parameters: int
+    teacher_parameters: int
+    labelled: bool
     compared: tuple[Compared, ...] = ()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from edgekit import flags
@@ -88,7 +87,7 @@ def qat(
                 model, deployment, data, device=device, learning_rate=pace, seed=start_from, out=out,
                 task=flags.task(task), revision=revision, progress=progress, **spent, **permits,
             )  # fmt: skip
-        value = {"model": str(made.folder), "training": asdict(made.record)}
+        value = {"model": str(made.folder), "training": made.record.model_dump(mode="json")}
         return Outcome(value, f"{told(made)}\nmodel: {made.folder}")
 
     return Call(run)

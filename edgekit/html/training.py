@@ -1,4 +1,4 @@
-"""How a student was trained: its losses as curves, what they were of, and what it lost and gained."""
+"""How a model was trained: its losses as curves, what they were of, and what a student lost and gained."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import PurePath
 from edgekit.html.axis import Axis, short, tick_labels
 from edgekit.html.document import document
 from edgekit.html.markup import Html, element, facts, figure, join, section, table
-from edgekit.report import Compared, CurvePoint, TrainingRecord, show
+from edgekit.report import Compared, Course, CurvePoint, TrainingRecord, show
 
 _LOGARITHMIC_FROM = 10.0
 _STOPPED = {
@@ -40,15 +40,27 @@ def compared_section(record: TrainingRecord) -> Html | None:
 
 
 def training_section(record: TrainingRecord) -> Html:
-    """The curves, what was learnt from and towards, and what a person should know of it."""
+    """The training of a student."""
+    who = [
+        ("student", record.student),
+        ("teacher", f"{record.teacher}, {record.teacher_parameters:,} parameters"),
+    ]
+    lead = f"A student, trained to answer as {PurePath(record.teacher).name or record.teacher} does."
+    return course_section(record, who, "with labels" if record.labelled else "without labels", lead)
+
+
+def course_section(record: Course, who: Sequence[tuple[str, object]], labels: str, lead: str) -> Html:
+    """The curves, what was learnt from and towards, and what a person should know of it. `who` says of what model, and
+    `labels` what became of those of the rows.
+    """
     told = element("ul", *(element("li", each) for each in record.remarks), class_="notes") if record.remarks else None
     return section(
         "Training",
         _warning(record.remarks),
         element("div", curve_chart(record), class_="charts"),
-        facts(_facts(record)),
+        facts([*who, *_facts(record, labels)]),
         told,
-        lead=f"A student, trained to answer as {PurePath(record.teacher).name or record.teacher} does.",
+        lead=lead,
     )
 
 
@@ -60,18 +72,16 @@ def _warning(remarks: Sequence[str]) -> Html | None:
     return element("p", element("span", "over-fitting", class_="badge warn"), " ", *worse)
 
 
-def _facts(record: TrainingRecord) -> list[tuple[str, object]]:
+def _facts(record: Course, labels: str) -> list[tuple[str, object]]:
     recipe = ", ".join(
         f"{name.replace('_', ' ')} {value}" for name, value in record.recipe.items() if value is not None
     )
     return [
-        ("student", record.student),
-        ("teacher", f"{record.teacher}, {record.teacher_parameters:,} parameters"),
         ("data", record.origin),
         (
             "rows",
             f"{record.rows:,}: {record.train_rows:,} trained on, {record.validation_rows:,} to stop by,"
-            f" {record.held_out_rows:,} held out; {'with' if record.labelled else 'without'} labels",
+            f" {record.held_out_rows:,} held out; {labels}",
         ),
         ("losses", element("ul", *(element("li", each) for each in record.losses), class_="notes")),
         ("ended", f"{_STOPPED.get(record.stopped, record.stopped)}: {record.steps:,} steps in {record.seconds:,.0f} s"),
@@ -81,7 +91,7 @@ def _facts(record: TrainingRecord) -> list[tuple[str, object]]:
     ]
 
 
-def curve_chart(record: TrainingRecord) -> Html | None:
+def curve_chart(record: Course) -> Html | None:
     """Training and validation loss over the steps; None where there are not two points to join."""
     curve = record.curve
     if len(curve) < 2:
@@ -111,7 +121,7 @@ def curve_chart(record: TrainingRecord) -> Html | None:
         element("p", _swatch("value", "validation"), " ", _swatch("base", "training"), class_="legend"),
         element("div", drawn, element("div", *ticks, class_="rows"), class_="scatter", role="img", aria_label=spoken),
         tick_labels(steps),
-        caption=f"{scale}The line is at step {record.best_step:,}, whose weights the student has.",
+        caption=f"{scale}The line is at step {record.best_step:,}, whose weights were kept.",
     )
 
 

@@ -6,5 +6,6 @@ deployed     which layers a strategy quantizes, and how: asked of the strategy i
 aims         what the model is held to, and how it is trained, by task
 finetuning   the training: float teacher, rounded student, a folder on the grid
 comparison   what rounding took, and how much of it came back
+page         both as a page, with the curves
 story        `edgekit qat`
 """

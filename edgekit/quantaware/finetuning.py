@@ -7,9 +7,9 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekit.errors import NoData, UnsupportedModel
 from edgekit.model import SourceModel, Training
@@ -19,6 +19,7 @@ from edgekit.quantaware.comparison import Recovery, recovery
 from edgekit.quantaware.deployed import Deployment, kinds_for
 from edgekit.quantaware.layers import Kind, attach, detach, settle
 from edgekit.quantaware.objective import objective, told
+from edgekit.report import Course, CurvePoint
 from edgekit.strategies.distill.lesson import Lesson, lesson
 from edgekit.strategies.distill.objective import weight_of
 from edgekit.strategies.distill.saving import save_folder
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
 RECORD, MARK = "qat.json", "edgekit_qat"
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(Course):
     """What was done, as qat.json holds it. `layers` counts the quantized ones by how; `recovered` is measured on rows
     that training never saw.
     """
@@ -41,22 +41,7 @@ class Record:
     deployment: Deployment
     seven_bits: bool
     source: str
-    layers: Mapping[str, int]
-    origin: str
-    rows: int
-    train_rows: int
-    validation_rows: int
-    held_out_rows: int
-    losses: tuple[str, ...]
-    recipe: Mapping[str, Any]
-    curve: tuple[Mapping[str, float], ...]
-    best_step: int
-    best_loss: float
-    steps: int
-    seconds: float
-    stopped: str
-    remarks: tuple[str, ...]
-    machine: str
+    layers: dict[str, int]
     recovered: Recovery
 
 
@@ -149,7 +134,7 @@ def _record(
         held_out_rows=len(taught.parts.held_out),
         losses=tuple(recipe.objective.split("; ")),
         recipe={name: value for name, value in recipe.as_dict().items() if name != "objective"},
-        curve=tuple(vars(point) for point in trained.curve),
+        curve=tuple(CurvePoint(**vars(point)) for point in trained.curve),
         best_step=trained.best_step,
         best_loss=trained.best_loss,
         steps=trained.steps,
@@ -230,7 +215,7 @@ def _save(student: nn.Module, model: SourceModel, folder: Path, record: Record, 
     config = json.loads(path.read_bytes())
     config[MARK] = {"for": record.deployment, "seven_bits": record.seven_bits, "layers": dict(record.layers)}
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    value = asdict(record) | {"kinds": dict(kinds)}
+    value = record.model_dump(mode="json") | {"kinds": dict(kinds)}
     (folder / RECORD).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

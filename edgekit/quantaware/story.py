@@ -2,7 +2,7 @@
 
 model          opened; data read and parted
 fine_tuned     trained in the deployment's arithmetic against its own float answers    finetuning
-folder         weights, tokenizer, qat.json: one rename puts it in place
+folder         weights, tokenizer, qat.json, report.html: one rename puts it in place
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from edgekit.progress import Progress, Silent
 from edgekit.quantaware.aims import DEFAULT_BUDGET_S, Aims, aims_for
 from edgekit.quantaware.deployed import Deployment
 from edgekit.quantaware.finetuning import RECORD, Place, Record, checked, fine_tuned
+from edgekit.quantaware.page import layers_told, page
 from edgekit.strategies.onnx.int8 import saturates
 from edgekit.training.workplace import CHECKPOINT, leaving, prepare, workplace_of
 from edgekit.training_data import read_training
+
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ def qat(
         folder = output.work / "model"
         with leaving(place.checkpoints):
             record = fine_tuned(source, deployment, folder, place, progress, seven_bits=seven_bits, aims=aims)
+        (folder / PAGE).write_text(page(record), encoding="utf-8")
         written = output.commit(folder)
     shutil.rmtree(workplace, ignore_errors=True)
     return Made(written, record)
@@ -99,10 +103,8 @@ def _trained_only(out: Path) -> OutputExists | None:
 def told(made: Made) -> str:
     """What a person is told of it, in a few lines."""
     record = made.record
-    bits = " (7 bits: the device's CPU saturates)" if record.seven_bits else ""
-    layers = ", ".join(f"{count} {kind}" for kind, count in record.layers.items())
     lines = [
-        f"trained for {record.deployment}{bits}: {layers} layers, {record.steps} steps in {record.seconds:.0f} s, "
+        f"trained for {layers_told(record)}, {record.steps} steps in {record.seconds:.0f} s, "
         f"the best after {record.best_step}",
         record.recovered.told,
         *record.remarks,

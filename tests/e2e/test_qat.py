@@ -43,6 +43,9 @@ def test_a_trained_model_is_known_and_packed_first_as_what_it_was_trained_for(
     assert made["training"]["recovered"]["rows"] == 64
     assert not (tmp_path / "trained.training").exists()
     assert json.loads((out / "qat.json").read_bytes())["steps"] == made["training"]["steps"]
+    page, recovered = (out / "report.html").read_text(encoding="utf-8"), made["training"]["recovered"]
+    assert "Loss by step" in page
+    assert f"{recovered['low']:.0%} to {recovered['high']:.0%}" in page
     assert any("qat weights" in each for each in ran(capsys, "inspect", out)["evidence"])
     planned, as_it_was = (
         ran(capsys, "plan", each, "--device", "raspberry-pi-5-8gb", "--history", "none") for each in (out, model)
