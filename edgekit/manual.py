@@ -16,7 +16,7 @@ _TOP = """edgekit: pack a trained model for an edge device, and prove that it fi
     edgekit run BUNDLE TEXT...             run a bundle as an app would
     edgekit demo BUNDLE                    a page that runs a bundle in your browser
     edgekit inspect MODEL|BUNDLE           what it is: task, family, tensors, files
-    edgekit merge ADAPTER --out DIR        a LoRA adapter and its base as one model folder
+    edgekit merge ADAPTER                  a LoRA adapter and its base as one model folder
     edgekit verify BUNDLE                  check every hash and path
     edgekit runtime LANGUAGE               write the wrapper that an app embeds: python, js, c, java, swift
     edgekit devices list|show|detect|check the device profiles
@@ -96,12 +96,13 @@ way to a bundle, at the size that fits the device. Ctrl-C leaves a checkpoint, a
   --data FILE           .jsonl or .csv: text; text,label; tokens,labels; image,label
   --student SHAPE       layers=4,hidden=256 (heads=, intermediate=), or the folder or hub id of a smaller model with the
                         same tokenizer (default: half the layers)
-  --budget TIME         what training may take: 90s, 20min, 2h (default 20min)
+  --budget TIME         what training may take, by the time of its first steps: 90s, 20min, 2h (default 20min); the
+                        teacher's answers before it and the measuring after it come on top
   --temperature T       that softens the teacher's classes or next tokens (default 2)
   --learning-rate R     at its highest (default 0.0006 for embeddings, 0.0005 for language models, else 0.0001)
   --seed N              of the split, the order and the student (default 0)
   --out DIR             where the student goes (default MODEL-student here); never overwritten without --force
-  --resume              continue the interrupted training of that output, as if it had never stopped
+  --resume              continue the interrupted training of that output, as if it had never stopped: same flags
   --task TASK           --revision SHA          as for pack
   --force               replace an earlier student there, and start anew
   --allow-pickle        --trust-remote-code     as for pack
@@ -139,11 +140,11 @@ ones do.
   --for WHAT            onnx-int8: 8-bit weights and activations (encoders) · gguf-Q4_0: 4-bit blocks (decoders, too)
   --data FILE           .jsonl or .csv: text; text,label; tokens,labels; image,label
   --device DEVICE       that it is for: where 8-bit products saturate, the weights keep 7 bits (default: this machine)
-  --budget TIME         what training may take: 90s, 20min, 2h (default 10min)
+  --budget TIME         what training may take, by the time of its first steps: 90s, 20min, 2h (default 10min)
   --learning-rate R     of matrices (default 0.00001 for int8, 0.00002 for Q4_0); norms and biases take larger steps
   --seed N              of the split and the order (default 0)
   --out DIR             (default MODEL-qat-int8 or -qat-q4_0 here); never overwritten without --force
-  --resume              continue the interrupted training of that output, as if it had never stopped
+  --resume              continue the interrupted training of that output, as if it had never stopped: same flags
   --task TASK           --revision SHA                   --allow-pickle     --trust-remote-code
   --force               replace such a model there, and start anew
 
@@ -212,13 +213,13 @@ there. For a bundle its whole manifest, after verifying it.
 
 Example:  edgekit inspect ./my-llama --json"""
 
-_MERGE = """edgekit merge ADAPTER --out DIR [flags]
+_MERGE = """edgekit merge ADAPTER [--out DIR] [flags]
 
 Writes a LoRA adapter (also rsLoRA, DoRA, QLoRA) and its base as one model folder, in the base's own types and shards, a
 block of rows in memory at a time. `edgekit pack ADAPTER` does the same on its way, in a temporary folder. ADAPTER is a
 folder or a hub id with an adapter_config.json. Exit status 34 if it does not belong to the base or cannot be merged.
 
-  --out DIR          where the model goes
+  --out DIR          where the model goes (default ADAPTER-merged here)
   --base MODEL       a folder or hub id, in full precision (default: what adapter_config.json names)
   --adapters A=0.7,B=0.3     several adapters with their weights; ADAPTER is then one of them, one more, or their base
   --combination HOW  cat: their products are added up (default); linear: their factors are, as PEFT's "linear"

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from edgekit.errors import OutputExists, UsageError
 from edgekit.model.adapted import merged_bytes, write_merged
 from edgekit.model.digest import ingredients
+from edgekit.model.folder import name_of
 from edgekit.model.opening import merge_recipe
 from edgekit.output import writing
 from edgekit.progress import Progress, Silent
@@ -32,7 +33,7 @@ class Made:
 def merge(
     adapter: str | Path,
     *,
-    out: str | Path,
+    out: str | Path | None = None,
     base: str | Path | None = None,
     adapters: Mapping[str, float] | None = None,
     combination: Literal["cat", "linear"] = "cat",
@@ -42,13 +43,15 @@ def merge(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Made:
-    """Merge `adapter` into its base (`base`, or what adapter_config.json names) and write the model folder `out`.
+    """Merge `adapter` into its base (`base`, or what adapter_config.json names) and write the model folder `out`
+    (default ADAPTER-merged here).
 
     `adapters` are several with their weights, in place of `adapter` or beside it; an `adapter` that is a whole model is
     then their base. `combination` is "cat" (products are added) or "linear" (PEFT's: factors are). Raises BadAdapter
     where they do not belong together or cannot be merged, and the errors of opening and writing.
     """
-    progress, destination = progress or Silent(), Path(out)
+    progress = progress or Silent()
+    destination = Path(out) if out is not None else Path(f"{name_of(Path(adapter))}-merged")
     progress.step("open the adapter and its base")
     recipe, open_base = merge_recipe(
         adapter, revision=revision, base=base, adapters=adapters, combination=combination,

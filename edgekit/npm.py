@@ -28,7 +28,7 @@ from edgekit.errors import (
     OutputUnwritable,
 )
 from edgekit.output import writing
-from edgekit.progress import Progress, Silent, Unwatched, watch
+from edgekit.progress import Progress, Silent, aloud, watch
 from edgekit.targets.preparing.tools import tied
 
 NODE_MAJOR = 20
@@ -113,9 +113,7 @@ def _fetch(lock_folder: Path, out: Path, dev: bool, progress: Progress) -> None:
         for name in _LOCK_FILES:
             shutil.copyfile(lock_folder / name, work / name)
         wanted = _direct(lock_folder, dev)
-        progress.step(f"fetch npm packages, once: {', '.join(wanted)}")
-        if isinstance(progress, Unwatched):
-            progress.remark(f"fetching npm packages, once, to {out.parent}: {', '.join(wanted)}")
+        aloud(progress, f"fetching npm packages, once, to {out.parent}: {', '.join(wanted)}")
         _run([npm, "ci", *_OPTIONS, *(() if dev else ("--omit=dev",))], work, out)
         target.commit(work)
 

@@ -124,7 +124,7 @@ def pack(
     keep_apart(source, destination)
     with (
         writing(destination, force=force, need_bytes=_needed_bytes(made.source, made.plan)) as output,
-        _kept_trainings(source, resume=resume, force=force),
+        _kept_trainings(source, progress, resume=resume, force=force),
     ):
         return _proven(order, made.plan, output, keep_misses=force, progress=progress)
 
@@ -179,7 +179,7 @@ def _training_beside(source: SourceModel, destination: Path, *, resume: bool) ->
 
 
 @contextmanager
-def _kept_trainings(source: SourceModel, *, resume: bool, force: bool) -> Iterator[None]:
+def _kept_trainings(source: SourceModel, progress: Progress, *, resume: bool, force: bool) -> Iterator[None]:
     """What a student's training leaves is kept until its bundle stands: an interrupt, or limits that it misses, do not
     cost the training.
     """
@@ -187,7 +187,7 @@ def _kept_trainings(source: SourceModel, *, resume: bool, force: bool) -> Iterat
         yield
         return
     workplace = source.training.resume
-    prepare(workplace, resume=resume, force=force)
+    prepare(workplace, resume=resume, force=force, progress=progress)
     with leaving(workplace / CHECKPOINT):
         try:
             yield
@@ -196,7 +196,9 @@ def _kept_trainings(source: SourceModel, *, resume: bool, force: bool) -> Iterat
                 raise
             kept = f"; what was trained is kept in {workplace}"
             raise LimitMissed(
-                f"{error.message}{kept}", f"{error.remedy}; with --resume nothing is trained again"
+                f"{error.message}{kept}",
+                f"{error.remedy}; with --resume nothing is trained again; what learnt too little needs a longer"
+                " --budget and another --out",
             ) from error
         finally:
             tidy(workplace)

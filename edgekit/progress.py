@@ -30,7 +30,7 @@ class Silent:
 
 
 class Unwatched(Silent):
-    """Progress of a command that nobody watches: steps are silent, what takes long for an unseen reason is told."""
+    """Progress of a command that nobody watches: steps are silent, what nobody would expect is told."""
 
     def remark(self, text: str) -> None:
         sys.stderr.write(f"edgekit: {text}\n")
@@ -61,6 +61,14 @@ class Bars:
         self._rich.remove_task(self._task)  # type: ignore[arg-type]
         self._rich.console.print(f"  {self._title} [dim]{time.monotonic() - self._started:.1f} s[/dim]")
         self._task = None
+
+
+def aloud(progress: Progress, text: str) -> None:
+    """Tell whoever runs the command, whether somebody watches or not; nobody where it is called by a program."""
+    if isinstance(progress, Unwatched):
+        progress.remark(text)
+    else:
+        progress.step(text)
 
 
 @contextmanager

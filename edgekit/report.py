@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import PurePath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from edgekit.grid import REPORT_COLUMNS, fitted, paragraph
 from edgekit.manifest import PlanSummary
+
+# Folders that are called what every model is, below one that names it.
+_UNTELLING = ("model", "0_Transformer", "/")
 
 
 class _Strict(BaseModel):
@@ -82,6 +86,12 @@ class Compared(_Strict):
     low: float | None = None
     high: float | None = None
     how: str = ""
+
+
+def model_called(source: str) -> str:
+    """What people call the model that was read from there: the last part that is not "model"."""
+    parts = [part for part in PurePath(source).parts if part not in _UNTELLING]
+    return parts[-1] if parts else source
 
 
 class Course(_Strict):

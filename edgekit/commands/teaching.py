@@ -147,7 +147,7 @@ def prune(
 def merge(
     adapter: str,
     *,
-    out: str,
+    out: str | None = None,
     base: str | None = None,
     adapters: str | None = None,
     combination: str | None = None,

@@ -88,7 +88,7 @@ def distill(
         record = trained_student(source, None, place, Silent(), aims)
         return Distilled(destination, record)
     with writing(destination, force=force, replaceable=_students_only) as output:
-        prepare(workplace, resume=resume, force=force)
+        prepare(workplace, resume=resume, force=force, progress=progress)
         folder = output.work / "student"
         with leaving(place.checkpoints):
             record = trained_student(source, folder, place, progress, aims)

@@ -160,7 +160,7 @@ def _language(asked: Iterator[_Asked]) -> list[Compared]:
     worse = of_sums(np.stack([rows[:, 3] - rows[:, 2], rows[:, 4]], axis=1), lambda sums: np.exp(_ratio(sums)))
     sides = [float(np.exp(rows[:, column].sum() / count)) for column in (2, 3)]
     return [
-        _lost("perplexity", "", worse, "student's over teacher's", sides[0], sides[1], "x"),
+        _lost("perplexity", "", worse, "student's over teacher's", sides[0], sides[1], "x its teacher's"),
         _lost("mean KL", "nats", of_sums(rows[:, [0, 4]], _ratio), "of the student's next token from the teacher's"),
         _lost("top-1 agreement", "", of_sums(rows[:, [1, 4]], _ratio), "with the teacher's first choice"),
     ]

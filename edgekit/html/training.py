@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import PurePath
 
 from edgekit.html.axis import Axis, short, tick_labels
 from edgekit.html.document import document
 from edgekit.html.markup import Html, element, facts, figure, join, section, table
-from edgekit.report import Compared, Course, CurvePoint, TrainingRecord, show
+from edgekit.report import Compared, Course, CurvePoint, TrainingRecord, model_called, show
 
 _LOGARITHMIC_FROM = 10.0
 _STOPPED = {
@@ -20,7 +19,7 @@ _STOPPED = {
 
 def student_page(record: TrainingRecord) -> str:
     """The page of `edgekit distill`."""
-    teacher = PurePath(record.teacher).name or record.teacher
+    teacher = model_called(record.teacher)
     header = element(
         "header",
         element("p", "edgekit distillation report", class_="eyebrow"),
@@ -45,7 +44,7 @@ def training_section(record: TrainingRecord) -> Html:
         ("student", record.student),
         ("teacher", f"{record.teacher}, {record.teacher_parameters:,} parameters"),
     ]
-    lead = f"A student, trained to answer as {PurePath(record.teacher).name or record.teacher} does."
+    lead = f"A student, trained to answer as {model_called(record.teacher)} does."
     return course_section(record, who, "with labels" if record.labelled else "without labels", lead)
 
 
@@ -74,7 +73,9 @@ def _warning(remarks: Sequence[str]) -> Html | None:
 
 def _facts(record: Course, labels: str) -> list[tuple[str, object]]:
     recipe = ", ".join(
-        f"{name.replace('_', ' ')} {value}" for name, value in record.recipe.items() if value is not None
+        f"{name.removesuffix('_s').replace('_', ' ')} {value}{' s' if name.endswith('_s') else ''}"
+        for name, value in record.recipe.items()
+        if value is not None
     )
     return [
         ("data", record.origin),

@@ -37,8 +37,16 @@ def _readable() -> Iterator[None]:
 
 
 def opened(model: str | Path | SourceModel, **options: Any) -> SourceModel:
-    """`model` itself if it is open already; else what `open_model` makes of it and the options."""
-    return model if isinstance(model, SourceModel) else open_model(model, **options)
+    """`model` itself if it is open already; else what `open_model` makes of it and the options. UnsupportedModel for a
+    bundle: its model is quantized already.
+    """
+    from edgekit.manifest import MANIFEST_NAME
+
+    if isinstance(model, SourceModel):
+        return model
+    if (Path(model) / MANIFEST_NAME).is_file():
+        raise UnsupportedModel(f"{model} is a bundle, and its model is quantized", "give the model it was packed from")
+    return open_model(model, **options)
 
 
 @_readable()
@@ -203,11 +211,12 @@ def _hub_id(text: str, path: Path) -> str | None:
 
 def missing(path: Path) -> ModelNotFound:
     """The error for a path that is not there, with the nearest name that is."""
-    while not path.parent.is_dir():
-        path = path.parent
+    told = f"no such model: {path}"
+    if not path.parent.is_dir():
+        while not path.parent.is_dir():
+            path = path.parent
+        told += f" ({path} is not there)"
     near = get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.5)
     if near:
-        return ModelNotFound(f"no such model: {path}", f"did you mean {path.parent / near[0]}?")
-    return ModelNotFound(
-        f"no such model: {path}", "give a folder, an .onnx or .gguf file, or a hub id (organisation/model)"
-    )
+        return ModelNotFound(told, f"did you mean {path.parent / near[0]}?")
+    return ModelNotFound(told, "give a folder, an .onnx or .gguf file, or a hub id (organisation/model)")

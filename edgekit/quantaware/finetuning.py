@@ -19,7 +19,7 @@ from edgekit.quantaware.comparison import Recovery, recovery
 from edgekit.quantaware.deployed import Deployment, kinds_for
 from edgekit.quantaware.layers import Kind, attach, detach, settle
 from edgekit.quantaware.objective import objective, told
-from edgekit.report import Course, CurvePoint
+from edgekit.report import Course, CurvePoint, model_called
 from edgekit.strategies.distill.lesson import Lesson, lesson
 from edgekit.strategies.distill.objective import weight_of
 from edgekit.strategies.distill.saving import save_folder
@@ -146,8 +146,8 @@ def _record(
     )
 
 
-def checked(model: SourceModel, deployment: Deployment) -> Training:
-    """The model's training; UnsupportedModel where `deployment` is no way to train this model for."""
+def check_trainable(model: SourceModel, deployment: Deployment) -> None:
+    """UnsupportedModel where `deployment` is no way to train this model for."""
     if model.format != "hf" or model.task not in TASKS:
         kind = f"a model of format {model.format}" if model.format != "hf" else f"a model for {model.task}"
         raise UnsupportedModel(
@@ -161,6 +161,11 @@ def checked(model: SourceModel, deployment: Deployment) -> Training:
         )
     if deployment == "onnx-int8" and model.task == "causal-lm":
         raise UnsupportedModel(f"{model.name} decodes, and decoders are packed by gguf", "give --for gguf-Q4_0")
+
+
+def checked(model: SourceModel, deployment: Deployment) -> Training:
+    """The model's training, and what `check_trainable` raises."""
+    check_trainable(model, deployment)
     if model.training is None:
         raise NoData(f"there is nothing to train {model.name} on", "give --data a file with rows")
     return model.training
@@ -223,10 +228,10 @@ def _card(record: Record) -> str:
     """What the model is, for whoever finds the folder."""
     return "\n".join(
         [
-            f"# {Path(record.source).name}, trained for {record.deployment}",
+            f"# {model_called(record.source)}, trained for {record.deployment}",
             "",
             f"Its weights lie on the grid of {record.deployment}, which therefore packs them without another loss. "
-            f"Trained by edgekit to answer as the original does, on {record.train_rows:,} of {record.rows:,} rows of "
+            f"Trained by edgekit to answer as the original does, on {record.train_rows:,} rows of "
             f"{record.origin}, for {duration_told(record.seconds)}. {record.recovered.told} `{RECORD}` tells how.",
         ]
     )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
-
 from edgekit.html.document import document
 from edgekit.html.markup import Html, element, section, table
 from edgekit.html.training import course_section
 from edgekit.quantaware.finetuning import Record
-from edgekit.report import show
+from edgekit.report import model_called, show
 
 
 def page(record: Record) -> str:
-    name = PurePath(record.source).name or record.source
+    name = model_called(record.source)
     title = f"{name}, trained for {record.deployment}"
     header = element(
         "header",

@@ -19,7 +19,7 @@ from edgekit.output import writing
 from edgekit.progress import Progress, Silent
 from edgekit.quantaware.aims import DEFAULT_BUDGET_S, Aims, aims_for
 from edgekit.quantaware.deployed import Deployment
-from edgekit.quantaware.finetuning import RECORD, Place, Record, checked, fine_tuned
+from edgekit.quantaware.finetuning import RECORD, Place, Record, check_trainable, fine_tuned
 from edgekit.quantaware.page import layers_told, page
 from edgekit.strategies.onnx.int8 import saturates
 from edgekit.training.workplace import CHECKPOINT, leaving, prepare, workplace_of
@@ -71,8 +71,8 @@ def qat(
     progress.step("open the model")
     source = opened(model, task=task, revision=revision, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     seven_bits = deployment == "onnx-int8" and saturates(load_profile(device))
+    check_trainable(source, deployment)
     source = replace(source, training=read_training(Path(data_file), source, budget_s=budget_s, seed=seed))
-    checked(source, deployment)
     aims = aims or aims_for(source.task, deployment)
     aims = aims if learning_rate is None else replace(aims, learning_rate=learning_rate)
     destination = Path(out) if out is not None else Path(f"{source.name}-qat-{deployment.partition('-')[2].lower()}")
@@ -84,7 +84,7 @@ def qat(
             destination, fine_tuned(source, deployment, None, place, Silent(), seven_bits=seven_bits, aims=aims)
         )
     with writing(destination, force=force, replaceable=_trained_only) as output:
-        prepare(workplace, resume=resume, force=force)
+        prepare(workplace, resume=resume, force=force, progress=progress)
         folder = output.work / "model"
         with leaving(place.checkpoints):
             record = fine_tuned(source, deployment, folder, place, progress, seven_bits=seven_bits, aims=aims)

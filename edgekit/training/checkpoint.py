@@ -121,7 +121,7 @@ def _about(path: Path) -> dict[str, Any]:
 def _check_belongs(where: Path, about: Mapping[str, Any], belongs: Belongs) -> float | None:
     """The learning rate that it was saved under, if it is above this recipe's."""
     theirs = about["belongs"]
-    remedy = "leave --resume out to start anew, or name another folder"
+    remedy = "give the flags it was begun with, or --force in place of --resume to start anew"
     if theirs.get("model") != belongs.model:
         raise UsageError(f"the checkpoint in {where} belongs to another model: its first weights differ", remedy)
     if theirs.get("data") != belongs.data:

@@ -284,7 +284,7 @@ class _Run:
         seconds = self._seconds()
         remarks = [
             *self._remarks,
-            *curve_remarks(standing.curve, standing.best_step, stopped),
+            *curve_remarks(standing.curve, standing.best_step, stopped, len(self._plan(0))),
             *budget_remarks(self._recipe, standing.steps, len(self._plan(0)), seconds),
         ]
         return Trained(

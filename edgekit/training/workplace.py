@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgekit.errors import Interrupted, OutputExists
+from edgekit.progress import Progress, Silent, aloud
 
 CHECKPOINT, ANSWERS, SHAPE = "checkpoint", "answers", "shape.txt"
 """What is in it: what a training is continued from, the teacher's answers, and the shape that was planned."""
@@ -23,18 +24,21 @@ def workplace_of(out: Path) -> Path:
     return out.absolute().parent / f"{out.name}.training"
 
 
-def prepare(workplace: Path, *, resume: bool, force: bool) -> None:
-    """Keep what an interrupted run left only where it is to be continued; OutputExists unless `resume` or `force`, and
-    always where what stands there is no training's.
+def prepare(workplace: Path, *, resume: bool, force: bool, progress: Progress = Silent()) -> None:  # noqa: B008
+    """Keep what an earlier run left only where it is to be continued, which is told where there is nothing to continue;
+    OutputExists unless `resume` or `force`, and always where what stands there is no training's.
     """
     if os.path.lexists(workplace) and not _is_workplace(workplace):
         raise OutputExists(f"{workplace}, where checkpoints would go, holds something else", "give another --out")
     if workplace.is_dir() and not resume:
         if not force:
             raise OutputExists(
-                f"{workplace} holds what an interrupted training left", "--resume continues it, --force starts anew"
+                f"{workplace} holds what an earlier training left",
+                "--resume with the same flags continues it, --force starts anew",
             )
         shutil.rmtree(workplace)
+    if resume and not (workplace / CHECKPOINT).exists():
+        aloud(progress, f"there is no checkpoint in {workplace} to resume from: the training begins anew")
 
 
 def keep_shape(workplace: Path, shape: str) -> None:
@@ -68,12 +72,18 @@ def _is_workplace(folder: Path) -> bool:
 
 @contextmanager
 def leaving(checkpoints: Path) -> Iterator[None]:
-    """An interrupt says where the last checkpoint is, if there is one by then."""
+    """An interrupt says where the last checkpoint is, if there is one by then, or what else is kept there."""
     try:
         yield
     except KeyboardInterrupt:
-        if not checkpoints.exists():
-            raise
-        raise Interrupted(
-            f"interrupted; the last checkpoint is in {checkpoints}", "--resume continues from it"
-        ) from None
+        if checkpoints.exists():
+            raise Interrupted(
+                f"interrupted; the last checkpoint is in {checkpoints}",
+                "--resume with the same flags continues from it",
+            ) from None
+        if checkpoints.parent.exists():
+            raise Interrupted(
+                f"interrupted before the first checkpoint; what was prepared is in {checkpoints.parent}",
+                "--resume with the same flags uses it, --force starts anew",
+            ) from None
+        raise

@@ -83,11 +83,11 @@ def test_an_interrupt_leaves_a_checkpoint_and_says_where(
         patch.setattr(loop._Run, "_announce", stopped)
         assert main(words) == Interrupted.exit_code
     told = capsys.readouterr().err
-    assert "--resume continues from it" in told
+    assert "--resume with the same flags continues from it" in told
     assert str(tmp_path / "o.training" / "checkpoint") in told
     assert not (tmp_path / "o").exists()
     assert main(words) == OutputExists.exit_code
-    assert "--resume continues it" in capsys.readouterr().err
+    assert "--resume with the same flags continues it" in capsys.readouterr().err
     made = ran(capsys, *words, "--resume")
     assert any("continued from the checkpoint of step 0" in each for each in made["training"]["remarks"])
     assert (tmp_path / "o" / "model.safetensors").is_file()

@@ -202,7 +202,7 @@ def test_one_training_serves_every_way_to_pack_it(rows: Path, tmp_path: Path, mo
     assert not (tmp_path / "out").exists()
     assert (tmp_path / "out.training" / "shape.txt").read_text(encoding="utf-8") == "layers=1"
 
-    with pytest.raises(OutputExists, match=r"out.training holds what an interrupted training left - --resume"):
+    with pytest.raises(OutputExists, match=r"out.training holds what an earlier training left - --resume"):
         edgekit.pack(teacher, DEVICE, out=tmp_path / "out", **options)  # type: ignore[arg-type]
     again = edgekit.pack(
         teacher,

@@ -89,7 +89,9 @@ def test_a_resumed_training_is_the_one_that_was_never_stopped(ready: Desk, numbe
         )
         assert names(ready) == ["model", "out.training", "rows.jsonl"]
     again = distill(ready, name="again").wait()
-    assert_refused(again, OutputExists, "holds what an interrupted training left - --resume continues it")
+    assert_refused(
+        again, OutputExists, "holds what an earlier training left - --resume with the same flags continues it"
+    )
 
     resumed = distill(ready, "--resume", name="resumed").wait()
     assert (resumed.code, resumed.err) == (0, "")
@@ -181,3 +183,13 @@ def test_a_model_of_another_format_has_no_student(desk: Desk) -> None:
     ended = start(["distill", "model.onnx", "--data", "rows.jsonl"], desk.folder).wait()
     assert_refused(ended, UnsupportedModel, "no student is trained for a model of format onnx")
     assert names(desk) == ["model.onnx", "rows.jsonl"]
+
+
+@pytest.mark.parametrize("words", [["distill"], ["prune", "--ffn", "50%"], ["qat", "--for", "onnx-int8"]])
+def test_nothing_is_trained_of_a_bundle(desk: Desk, words: list[str]) -> None:
+    (desk.cwd / "bundle").mkdir()
+    (desk.cwd / "bundle" / "edgekit.json").write_text("{}", encoding="utf-8")
+    write_rows(desk.cwd / "rows.jsonl")
+    command, *flags = words
+    said = "bundle is a bundle, and its model is quantized - give the model it was packed from"
+    desk.refuse(UnsupportedModel, said, command, "bundle", "--data", "rows.jsonl", *flags)

@@ -12,7 +12,7 @@ from edgekit.manifest import at_home
 from edgekit.model import SourceModel, StudentSpec, Training, open_model, source_sha256
 from edgekit.model.config import max_tokens_of
 from edgekit.progress import Progress
-from edgekit.report import CurvePoint, TrainingRecord
+from edgekit.report import CurvePoint, TrainingRecord, model_called
 from edgekit.strategies.distill.aims import AIMS, Aims, aims_for
 from edgekit.strategies.distill.lesson import Lesson, lesson
 from edgekit.strategies.distill.objective import fitted, objective, told, weight_of, where_tokens_match
@@ -237,10 +237,10 @@ def _card(record: TrainingRecord) -> str:
     labels = " and their labels" if record.labelled else ""
     return "\n".join(
         [
-            f"# A student of {Path(record.teacher).name}",
+            f"# A student of {model_called(record.teacher)}",
             "",
             f"{record.student}; the teacher has {record.teacher_parameters:,}. Trained by edgekit to "
-            f"answer like it, on {record.train_rows:,} of {record.rows:,} rows of {record.origin}{labels}, for "
+            f"answer like it, on {record.train_rows:,} rows of {record.origin}{labels}, for "
             f"{duration_told(record.seconds)}. `training.json` tells how.",
         ]
     )

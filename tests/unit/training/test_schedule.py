@@ -67,6 +67,13 @@ def test_over_fitting_is_called_out_with_its_figures() -> None:
     )
 
 
+@pytest.mark.parametrize("curve", [((1.0, 1.0), (0.5, 0.6), (0.3, 0.7)), ((1.0, 1.0), (0.5, 0.8), (0.2, 0.5))])
+def test_nothing_is_over_fitted_before_a_row_was_seen_twice(curve: tuple[tuple[float, float], ...]) -> None:
+    best = min(points(*curve), key=lambda each: each.validation_loss).step
+    assert curve_remarks(points(*curve), best, "patience", 20) == []
+    assert len(curve_remarks(points(*curve), best, "patience", 19)) == 1
+
+
 def test_a_gap_is_called_out_and_noise_is_not() -> None:
     (remark,) = curve_remarks(points((1.0, 1.0), (0.5, 0.8), (0.2, 0.5)), 20, "completed")
     assert remark.startswith("over-fitting: at its best the validation loss is 0.5, 2.5 times the training loss 0.2")
@@ -81,7 +88,7 @@ def test_a_student_that_never_gained_is_called_out() -> None:
 def test_a_curve_that_still_falls_when_the_budget_ends_is_called_out() -> None:
     curve = points((1.0, 1.0), (0.8, 0.8), (0.6, 0.6), (0.4, 0.45))
     assert curve_remarks(curve, 30, "budget") == [
-        "the validation loss fell by 25 % in the last quarter: a longer budget may help"
+        "the validation loss fell by 25 % in the last 10 of 30 steps: a longer budget may help"
     ]
     assert curve_remarks(curve, 30, "completed") == []
 
@@ -90,8 +97,9 @@ def test_what_a_budget_came_to_is_told() -> None:
     assert budget_remarks(Recipe(), 10, 20, 5.0) == []
     assert budget_remarks(Recipe(budget_s=60), 10, 40, 58.6) == [
         "a budget of 60 s came to 10 steps by the time of the first ones; 59 s were taken",
-        "they saw 25 % of the training data once",
+        "these steps saw 25 % of the rows to train on: a longer budget has more to learn from",
     ]
+    assert budget_remarks(Recipe(budget_s=60), 1, 40, 58.6)[0].startswith("a budget of 60 s came to 1 step by")
 
 
 @pytest.mark.parametrize(
