@@ -1,4 +1,4 @@
-"""benchmarks/qat_recovery.py and lora_merge.py from options to figures: tiny models, seconds of training."""
+"""benchmarks/qat_recovery.py, lora_merge.py and pruning.py from options to figures: tiny models, short trainings."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import lora_merge
+import pruning
 import pytest
 import qat_recovery
 from fixtures.tiny_models import tiny_llama, tiny_sentence_encoder
 from harness.corpora import Package, parted
+
+from edgekit.distilling import gained
 
 pytestmark = pytest.mark.engines
 
@@ -84,6 +87,25 @@ def test_a_lora_trained_merged_and_packed(
     found = [figures[name]["mean_kl"] for name in ("merged into float32", "merged into bfloat16")]
     assert 0 <= found[0] < 1e-3 * found[1]
     assert 0 <= figures["bundle F16"]["mean_kl"] < figures["bundle Q8_0"]["mean_kl"]
+
+
+def test_what_pruning_takes_and_recovery_brings_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny_sentence_encoder(tmp_path / "model", num_hidden_layers=4, num_attention_heads=4, intermediate_size=128)
+    monkeypatch.setattr(pruning, "package_descriptions", package_list)
+    monkeypatch.setattr(gained, "ram_bytes", lambda *_: None)  # `edgekit distill`'s tests have its processes
+    file = tmp_path / "figures.json"
+    pruning.main(["--model", str(model), "--recover", "3s", "--rows", "200", "--draws", "1", "--json", str(file)])
+    figures, shown = json.loads(file.read_text(encoding="utf-8")), capsys.readouterr().out
+    assert set(figures["cosine"]) == set(pruning.CUTS)
+    found = [share for row in figures["cosine"].values() for share in row.values()]
+    assert len(found) == 3 * len(pruning.CUTS) + 1
+    assert all(0 < each < 1 for each in found), "something was cut, and the rest still answers alike"
+    assert "evenly" in figures["cosine"]["a third of the layers"]
+    (compressed,) = (each for each in figures["zeroed"]["compressed"] if each["stored_as"] == "float32")
+    assert compressed["after_bytes"] < compressed["before_bytes"]
+    assert f"{figures['recovered']['recovery']['steps']} steps" in shown
 
 
 @pytest.mark.parametrize("main", [lambda: qat_recovery.main(["--only", "q4_0"]), lambda: lora_merge.main([])])
