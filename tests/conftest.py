@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 from fixtures import c_runtime, c_text, java_runtime, js_runtime
 from fixtures.sshd import Server, serving
+from hypothesis import settings
 
 _ROOT = Path(__file__).resolve().parents[1]
+
+# What a machine is busy with is no property of the code: tests are not timed.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # A shell starts what it puts into the background deaf to interrupts, and tests send those to programs of theirs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
