@@ -30,7 +30,6 @@ from edgekit.targets.local import Local
 
 # What speaks against one way of packing and not against the model: the next one is tried.
 _ONLY_THIS_CANDIDATE = (MissingEngine, UnsupportedModel, BadTokenizer, ValidationFailed)
-_MOST_NAMED = 4
 # The rows that hold a memory limit against what was measured.
 _MEMORY = ("counted memory", "peak RSS")
 # Of the rows that a smaller model may hold where this one misses them: size, memory and speed, not fidelity.
@@ -334,16 +333,11 @@ def _distance(report: Report) -> tuple[int, float]:
 
 
 def reasons(rejections: Sequence[Rejection]) -> str:
-    """Each reason once, after the candidates it holds for, or the first of them where they are many."""
+    """Each reason once, after the candidates it holds for."""
     labels: dict[str, list[str]] = {}
     for each in rejections:
         labels.setdefault(each.reason, []).append(each.label)
-    return "; ".join(f"{_first_of(names)}: {reason}" for reason, names in labels.items())
-
-
-def _first_of(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names) if more <= 1 else f"{', '.join(names[:_MOST_NAMED])} and {more} more"
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in labels.items())
 
 
 def _all_missed(
