@@ -24,7 +24,7 @@ from edgekit.planner import Miss, Plan
 from edgekit.progress import Progress
 from edgekit.reference import open_reference
 from edgekit.report import Report, Row, show, show_limit
-from edgekit.rules.traits import held_of, is_quantized
+from edgekit.rules.traits import held_of
 from edgekit.strategies import Candidate, Rejection
 from edgekit.targets.local import Local
 
@@ -112,8 +112,7 @@ class Attempts:
         """What the model could be trained for where rounding alone cost a limit: a deployment, or ""."""
         deployment = "gguf-Q4_0" if self.source.task == "causal-lm" else "onnx-int8"
         costly = any(
-            is_quantized(each.candidate)
-            and each.candidate.strategy == deployment.partition("-Q")[0]
+            each.candidate.label == deployment.replace("gguf-", "gguf ")
             and all(row.name in FIDELITY_LIMITS for row in each.report.missed)
             for each in attempts
         )
