@@ -24,7 +24,7 @@ def workplace_of(out: Path) -> Path:
     return out.absolute().parent / f"{out.name}.training"
 
 
-def prepare(workplace: Path, *, resume: bool, force: bool, progress: Progress = Silent()) -> None:  # noqa: B008
+def prepare(workplace: Path, *, resume: bool, force: bool, progress: Progress | None = None) -> None:
     """Keep what an earlier run left only where it is to be continued, which is told where there is nothing to continue;
     OutputExists unless `resume` or `force`, and always where what stands there is no training's.
     """
@@ -38,7 +38,7 @@ def prepare(workplace: Path, *, resume: bool, force: bool, progress: Progress = 
             )
         shutil.rmtree(workplace)
     if resume and not (workplace / CHECKPOINT).exists():
-        aloud(progress, f"there is no checkpoint in {workplace} to resume from: the training begins anew")
+        aloud(progress or Silent(), f"there is no checkpoint in {workplace} to resume from: the training begins anew")
 
 
 def keep_shape(workplace: Path, shape: str) -> None:

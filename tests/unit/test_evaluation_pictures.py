@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from edgekit import evaluation
 from edgekit.device import detect
 from edgekit.errors import BadEvalData
 from edgekit.evaluation import read_eval
+from edgekit.model import SourceModel
 from edgekit.training_data import read_training
 
 PREPARED_BYTES = 4 * 3 * 32 * 32
@@ -28,13 +30,13 @@ def listed(folder: Path, count: int) -> Path:
 
 @pytest.mark.parametrize("read", [read_eval, read_training])
 def test_more_pictures_than_memory_holds_are_refused_before_they_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: object
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path, SourceModel], object]
 ) -> None:
     path = listed(tmp_path, 1000)
     monkeypatch.setattr(evaluation, "_free_bytes", lambda: 4 * 2**20)
     monkeypatch.setattr(evaluation, "_picture", lambda *_: pytest.fail("a picture was read"))
     with pytest.raises(BadEvalData) as refused:
-        read(path, vit())  # type: ignore[operator]
+        read(path, vit())
     assert str(refused.value) == (
         f"{path}: 1,000 pictures of 32 x 32 take 12 MiB of memory once prepared, 4 MiB are free for them - give"
         " 341 rows or fewer, or free some memory"

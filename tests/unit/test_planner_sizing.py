@@ -77,8 +77,8 @@ def test_a_source_of_an_unknown_family_has_no_student() -> None:
         sized(model=replace(TEACHER, config={**TEACHER.config, "model_type": "rwkv"}))
 
 
-def proposed(limits: Limits, model: SourceModel = TEACHER, preferences: Preferences = Preferences()) -> str | None:  # noqa: B008
-    found = student_that_fits(replace(model, training=None), asked(), limits, preferences)
+def proposed(limits: Limits, model: SourceModel = TEACHER) -> str | None:
+    found = student_that_fits(replace(model, training=None), asked(), limits, Preferences())
     return found and found.label
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,3 +39,12 @@ def test_other_shapes_are_refused_in_a_line(text: str) -> None:
 def test_training_counts_its_examples() -> None:
     assert len(Training("a file", texts=("a", "b"))) == 2
     assert len(Training("a file", words=(("a", "b"),))) == 1
+
+
+def test_a_folder_with_an_equals_sign_in_its_path_is_no_shape(tmp_path: Path) -> None:
+    folder = tmp_path / "lr=3e-4"
+    folder.mkdir()
+    with pytest.raises(UsageError, match="is not one of layers"):
+        StudentSpec.parse(str(folder))
+    (folder / "config.json").touch()
+    assert StudentSpec.parse(str(folder)) == StudentSpec(given=str(folder))
